@@ -1,0 +1,137 @@
+# neap: make, make run, make test; make help lists the rest.
+#
+# A variant is an output directory and flags of its own:
+#   make BUILD=build/asan SANITIZE=address,undefined
+# The plain variant puts its host at ./neap, any other at $(BUILD)/neap.
+
+MAKEFLAGS += --no-print-directory
+BUILD    = build
+SANITIZE =
+WERROR   =
+EXAMPLE  = echo
+HOST     = $(if $(filter build,$(BUILD)),.,$(BUILD))/neap
+RPATH    = $$ORIGIN$(if $(filter build,$(BUILD)),/build)
+
+CFLAGS   = -O2 -g
+WARN     = -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla
+FLAGS    = -std=gnu11 -fvisibility=hidden -fPIC $(WARN) $(if $(WERROR),-Werror) $(CFLAGS) $(SAN)
+SAN      = $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-sanitize-recover=all -fno-omit-frame-pointer)
+COMPILE  = $(CC) $(FLAGS) $(CPPFLAGS) -Isrc -MMD -MP
+# A sanitizer's own symbols may stay open in a library.
+LIBFLAGS = -shared -Wl,-soname,libneap.so -Wl,-z,nodelete $(if $(SANITIZE),,-Wl,-z,defs)
+# Packages: run and test install what is missing, the rest name it (tools/setup).
+NEED     = $(if $(filter test tests asan valgrind,$(MAKECMDGOALS)),test,run)
+INSTALL  = $(if $(filter run test asan valgrind,$(MAKECMDGOALS)),,--check)
+# Asked for when a recipe runs, which is after the packages are there.
+LUAJIT_CFLAGS = $(shell pkg-config --cflags luajit)
+LUAJIT_LIBS   = $(shell pkg-config --libs luajit)
+CMOCKA        = $(shell pkg-config --cflags --libs cmocka)
+
+object    = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
+LIB_OBJS  = $(call object,$(wildcard src/base/*.c src/iobuf/*.c src/scan/*.c src/net/*.c)) \
+            $(BUILD)/obj/abi_check.o
+HOST_OBJS = $(call object,$(wildcard src/host/*.c))
+# spec/c/x_test.c is a program; any other file there is linked into each of them.
+TEST_C    = $(wildcard spec/c/*_test.c)
+TEST_OBJS = $(call object,$(filter-out $(TEST_C),$(wildcard spec/c/*.c)))
+TESTS     = $(patsubst spec/c/%.c,$(BUILD)/spec/%,$(TEST_C))
+BENCHES   = $(patsubst bench/%.c,$(BUILD)/bench/%,$(wildcard bench/*.c))
+C_FILES   = $(wildcard src/*.h src/*/*.[ch] spec/c/*.[ch] bench/*.[ch])
+LUA_DIRS  = $(wildcard lua examples spec tools bench)
+
+# `make V=1` shows the commands.
+say = $(if $(V),,@echo "  $(1)"; )
+
+.PHONY: all setup run test tests asan valgrind lint format layers abi bench benches prove clean help force
+.DELETE_ON_ERROR:
+.SECONDARY:
+
+all: $(HOST) $(BUILD)/libneap.so ## build ./neap and build/libneap.so (the default)
+
+setup: ## install the packages that building and testing need
+	@tools/setup test
+
+run: $(HOST) ## run examples/$(EXAMPLE).lua (EXAMPLE=echo)
+	@$(HOST) examples/$(EXAMPLE).lua
+
+test: all tests ## run the C tests, the specs and the check of the exports
+	@BUILD=$(BUILD) NEAP=$(HOST) tools/test
+
+tests: $(TESTS)
+
+asan: ## the same tests under AddressSanitizer and UBSan
+	@$(MAKE) BUILD=build/asan SANITIZE=address,undefined CFLAGS='-O1 -g' test
+
+valgrind: all tests ## the C tests under valgrind
+	@BUILD=$(BUILD) WRAP='valgrind -q --leak-check=full --error-exitcode=99' tools/test --c
+
+lint: ## clang-format, luacheck, and both compilers with warnings as errors
+	@tools/setup --check ci
+	clang-format --dry-run -Werror $(C_FILES)
+	luacheck -q $(LUA_DIRS)
+	@$(MAKE) BUILD=build/gcc CC=gcc WERROR=1 all tests benches
+	@$(MAKE) BUILD=build/clang CC=clang WERROR=1 all tests benches
+
+format: ## clang-format, in place
+	clang-format -i $(C_FILES)
+
+layers: ## check who uses whom, and draw docs/layers.svg
+	@luajit tools/layers.lua
+
+abi: $(BUILD)/libneap.so ## check src/neap.h against the compiler and against the exports
+	@luajit tools/exports.lua $(BUILD)/libneap.so
+
+bench: all benches ## measure echo against plain C
+	@bench/table echo
+
+benches: $(BENCHES)
+
+prove: ## make test and make run in a fresh Debian 12 (as root)
+	@tools/prove-in-chroot
+
+clean: ## remove what was built
+	rm -rf build neap
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 18
+
+# --- files ---
+
+$(HOST): $(HOST_OBJS) $(BUILD)/libneap.so
+	$(call say,LD $@)$(CC) $(FLAGS) -o $@ $(HOST_OBJS) -Wl,-E -Wl,-rpath,'$(RPATH)' \
+	  -L$(BUILD) -lneap $(LUAJIT_LIBS) $(LDFLAGS)
+
+$(BUILD)/libneap.so: $(LIB_OBJS)
+	$(call say,LD $@)$(CC) $(FLAGS) $(LIBFLAGS) -o $@ $(LIB_OBJS) -lev $(LDFLAGS)
+
+$(BUILD)/spec/%: $(BUILD)/obj/spec/c/%.o $(TEST_OBJS) $(LIB_OBJS)
+	@mkdir -p $(@D)
+	$(call say,LD $@)$(CC) $(FLAGS) -o $@ $^ $(CMOCKA) -lev -lm -pthread $(LDFLAGS)
+
+$(BUILD)/bench/%: $(BUILD)/obj/bench/%.o
+	@mkdir -p $(@D)
+	$(call say,LD $@)$(CC) $(FLAGS) -o $@ $^ -lev -lm -pthread $(LDFLAGS)
+
+$(BUILD)/obj/src/host/%.o: private INCLUDES = $(LUAJIT_CFLAGS)
+$(BUILD)/obj/src/base/header.o: src/neap.h # embeds it
+$(BUILD)/obj/%.o: %.c $(BUILD)/flags
+	@mkdir -p $(@D)
+	$(call say,CC $<)$(COMPILE) $(INCLUDES) -c -o $@ $<
+
+# LuaJIT's answers about src/neap.h, compiled into the library as assertions.
+$(BUILD)/abi_check.c: src/neap.h tools/abi_check.lua $(BUILD)/flags
+	$(call say,ABI $<)luajit tools/abi_check.lua src/neap.h > $@
+$(BUILD)/obj/abi_check.o: $(BUILD)/abi_check.c
+	@mkdir -p $(@D)
+	$(call say,CC $<)$(COMPILE) -c -o $@ $<
+
+# Other flags than the last time: all is compiled again.
+$(BUILD)/flags: force | $(BUILD)/packages.$(NEED)
+	@echo '$(COMPILE) $(LIBFLAGS) $(LDFLAGS)' | cmp -s - $@ || echo '$(COMPILE) $(LIBFLAGS) $(LDFLAGS)' > $@
+
+# Before anything is compiled.
+$(BUILD)/packages.$(NEED):
+	@tools/setup $(INSTALL) $(NEED)
+	@mkdir -p $(@D) && touch $@
+
+-include $(wildcard $(BUILD)/obj/*.d $(BUILD)/obj/*/*.d $(BUILD)/obj/*/*/*.d)

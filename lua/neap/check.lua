@@ -1,0 +1,54 @@
+--- Arguments: what a script passes is looked at before C sees it.
+
+local floor = math.floor
+
+local M = {}
+
+local function shown(value)
+  return type(value) == "string" and string.format("%q", value) or tostring(value)
+end
+
+--- Raise at the line of who called the public function.
+--- @param level integer how many functions of neap are between: 1 when the public function
+--- itself calls this
+function M.raise(message, level)
+  error(message, level + 2)
+end
+
+--- A whole number from 0 to `most`. Strings, NaN, fractions and the rest raise: a C integer
+--- would take 2^32 + 5 for 5, and NaN for 0.
+--- @param what string as in "slice:split: n"
+function M.whole(value, most, what)
+  if type(value) == "number" and value >= 0 and value <= most and floor(value) == value then
+    return value
+  end
+  M.raise(("%s must be a whole number from 0 to %.0f, got %s"):format(what, most,
+    shown(value)), 2)
+end
+
+function M.string(value, what)
+  if type(value) == "string" then return value end
+  M.raise(("%s must be a string, got %s"):format(what, shown(value)), 2)
+end
+
+--- Unknown keys raise, so a misspelt option is not silently without effect.
+--- @param known table<string, any> default by name
+function M.options(given, known, what)
+  local result = {}
+  for name, default in pairs(known) do result[name] = default end
+  if given == nil then return result end
+  if type(given) ~= "table" then
+    M.raise(what .. ": options must be a table, got " .. shown(given), 2)
+  end
+  for name, value in pairs(given) do
+    if known[name] == nil then M.raise(what .. ": no option " .. shown(name), 2) end
+    if type(value) ~= type(known[name]) then
+      M.raise(("%s: option %s must be a %s, got %s"):format(what, shown(name),
+        type(known[name]), shown(value)), 2)
+    end
+    result[name] = value
+  end
+  return result
+end
+
+return M

@@ -1,0 +1,53 @@
+--- What the numbers of enum neap_err are called, and how failures are told.
+
+local ffi = require("ffi")
+local abi = require("neap.abi")
+
+local M = {}
+local C = abi.C
+
+ffi.cdef("char *strerror(int);")
+
+-- code → name for programs, text for people
+local known = {
+  [C.NEAP_E_EOF] = { "eof", "the peer has closed its side" },
+  [C.NEAP_E_SHORT] = { "short", "the peer closed its side before all bytes came" },
+  [C.NEAP_E_CLOSED] = { "closed", "it is closed" },
+  [C.NEAP_E_LIMIT] = { "limit", "a limit is reached" },
+  [C.NEAP_E_MEMORY] = { "memory", "the system has no memory" },
+  [C.NEAP_E_OVERSIZED] = { "oversized", "larger than the limit" },
+  [C.NEAP_E_STALE] = { "closed", "it is closed" },
+  [C.NEAP_E_RANGE] = { "range", "outside its bytes" },
+  [C.NEAP_E_OVERLAP] = { "overlap", "another live slice has a claim on these bytes" },
+  [C.NEAP_E_READ_ONLY] = { "read_only", "its memory can only be read" },
+  [C.NEAP_E_BUSY] = { "busy", "it is in use" },
+  [C.NEAP_E_RESET] = { "reset", "the peer reset the connection" },
+  [C.NEAP_E_REFUSED] = { "refused", "nobody listens there" },
+  [C.NEAP_E_TIMEOUT] = { "timeout", "it took too long" },
+  [C.NEAP_E_UNREACHABLE] = { "unreachable", "there is no way to that address" },
+  [C.NEAP_E_ADDRESS] = { "address", "not an address: write tcp://IP:PORT, IPv6 in brackets "
+    .. "(names other than localhost, and other kinds of address, are not spoken yet)" },
+  [C.NEAP_E_ADDRESS_IN_USE] = { "address_in_use", "the address is in use: is another server "
+    .. "running? (port 0 picks a free one)" },
+  [C.NEAP_E_PERMISSION] = { "permission", "not permitted (a port below 1024 needs root)" },
+  [C.NEAP_E_DESCRIPTORS] = { "descriptors", "no file descriptor is left (see ulimit -n)" },
+}
+
+--- The name that code compares. @param code integer @return string
+function M.name(code)
+  return known[code] and known[code][1] or "system"
+end
+
+--- What people read. @param code integer @return string
+function M.text(code)
+  return known[code] and known[code][2] or ffi.string(ffi.C.strerror(ffi.errno()))
+end
+
+--- The outside world failed: `nil, message, name`.
+--- @param what string what was tried, where, with whom
+--- @param code integer a negative enum neap_err
+function M.failure(what, code)
+  return nil, what .. ": " .. M.text(code), M.name(code)
+end
+
+return abi.keep("neap.errors", M)

@@ -1,0 +1,37 @@
+--- neap: network protocols in Lua, at the speed of C.
+---
+---     local neap = require("neap")
+---     assert(neap.listen("tcp://127.0.0.1:7000", function(conn)
+---       for chunk in conn:chunks() do conn:write(chunk) end
+---     end))
+---     neap.run() -- in a stock luajit; the neap command runs the loop by itself
+
+local ffi = require("ffi")
+local abi = require("neap.abi")
+local check = require("neap.check")
+local net = require("neap.net")
+local pool = require("neap.pool")
+local task = require("neap.task")
+
+local M = {
+  version = ffi.string(abi.C.neap_version()),
+  listen = net.listen,
+  connect = net.connect,
+  pool = pool.new,
+  run = task.run,
+  stop = task.stop,
+  spawn = task.spawn,
+  wrap = task.wrap,
+}
+
+local copier
+
+--- A slice on the default pool that holds the bytes of a string.
+--- @return neap.Slice|nil slice, string? message, string? name
+function M.copy(bytes)
+  check.string(bytes, "neap.copy: bytes")
+  copier = copier or pool.default():allocator()
+  return copier:copy(bytes)
+end
+
+return abi.keep("neap", M)

@@ -1,0 +1,248 @@
+--- Connections and listeners.
+
+local ffi = require("ffi")
+local abi = require("neap.abi")
+local check = require("neap.check")
+local errors = require("neap.errors")
+local pool = require("neap.pool")
+local reader = require("neap.reader")
+local slice = require("neap.slice")
+local task = require("neap.task")
+
+local C = abi.C
+local loop = task.loop
+local AGAIN, STALE = C.NEAP_E_AGAIN, C.NEAP_E_STALE
+local HIGH = C.NEAP_WRITE_HIGH_BYTES
+local ACCEPT_AT_ONCE = 64 -- connections accepted in one turn: others want to run too
+
+local stream_t = ffi.typeof("struct neap_lua_stream")
+local listener_t = ffi.typeof("struct neap_lua_listener")
+local connection_t = ffi.typeof("struct neap_connection")
+local handle_t = ffi.typeof("struct neap_handle")
+local istype = ffi.istype
+
+local M = {}
+local Stream, Listener = {}, {}
+
+-- Who waits, by slot; no entry keeps a connection from being collected.
+local readers, reader_tokens = {}, {}
+local writers, writer_tokens = {}, {}
+local acceptors = {}
+
+local function wake(tasks, tokens, slot)
+  local waiting = tasks[slot]
+  if not waiting then return end
+  tasks[slot] = false
+  task.wake(waiting, tokens[slot])
+end
+
+local function wake_reader(slot) wake(readers, reader_tokens, slot) end
+local function wake_writer(slot) wake(writers, writer_tokens, slot) end
+
+task.on_ready(C.NEAP_READY_READ, wake_reader)
+task.on_ready(C.NEAP_READY_WRITE, wake_writer)
+task.on_ready(C.NEAP_READY_CONNECT, wake_writer)
+
+-- ---- addresses ----
+
+local room = ffi.new("char[?]", C.NEAP_ADDRESS_BYTES)
+
+local function peer_of(stream)
+  if C.neap_stream_peer(stream.slot, stream.gen, room) < 0 then return "a closed connection" end
+  return ffi.string(room)
+end
+
+-- ---- connections ----
+
+local function check_stream(self, name)
+  if not istype(stream_t, self) then
+    check.raise("conn:" .. name .. ": called on " .. type(self) .. ", not on a connection", 2)
+  end
+end
+
+local function take_connection(made)
+  return ffi.gc(stream_t(made.stream.slot, made.stream.gen, made.reader.slot, made.reader.gen),
+    C.neap_stream_finalize)
+end
+
+local function still_waiting(tasks, tokens, slot)
+  local other = tasks[slot]
+  return other and other.token == tokens[slot] and not other.done
+end
+
+local function wait_for(tasks, tokens, slot, what)
+  local me, token = task.prepare()
+  if still_waiting(tasks, tokens, slot) then
+    check.raise("conn: another task is already " .. what .. " this connection", 2)
+  end
+  tasks[slot], tokens[slot] = me, token
+  task.wait(me)
+end
+
+--- One more read into the connection's reader; waits until there is something.
+local function fill(self, want)
+  local code = C.neap_stream_fill(self.slot, self.gen, want)
+  while code == AGAIN do
+    wait_for(readers, reader_tokens, self.slot, "reading")
+    code = C.neap_stream_fill(self.slot, self.gen, want)
+  end
+  return code
+end
+
+reader.install(Stream, { name = "conn", fill = fill, check = check_stream, tell = peer_of })
+
+local function failed(self, what, code)
+  return errors.failure(peer_of(self) .. ": " .. what, code)
+end
+
+-- own: takes a slice. Returns the bytes queued, or a negative code.
+local function queue_one(self, x, what)
+  if type(x) == "string" then
+    return C.neap_stream_write_bytes(self.slot, self.gen, x, #x)
+  end
+  if not slice.is_slice(x) then
+    check.raise(what .. " must be a string or a slice, got " .. type(x), 2)
+  end
+  local code = C.neap_stream_write(self.slot, self.gen, x.slot, x.gen)
+  if code == STALE then check.raise(what .. " is a slice that was released or taken before", 2) end
+  slice.retire(x)
+  return code
+end
+
+local function wait_low(self)
+  wait_for(writers, writer_tokens, self.slot, "writing")
+  return C.neap_stream_queued(self.slot, self.gen)
+end
+
+--- Queues a string or a slice (which it takes); it leaves at the end of this turn. Waits
+--- while more than 64 KiB are queued, until no more than 16 KiB are.
+--- @return true|nil ok, string? message, string? name
+function Stream:write(x)
+  check_stream(self, "write")
+  local code = queue_one(self, x, "conn:write: argument")
+  while code > HIGH do code = wait_low(self) end
+  if code >= 0 then return true end
+  return failed(self, "write", code)
+end
+
+--- Bytes queued and not yet taken by the system.
+function Stream:queued()
+  check_stream(self, "queued")
+  local code = C.neap_stream_queued(self.slot, self.gen)
+  return code > 0 and code or 0
+end
+
+--- Sends what is queued and then the end of the stream; reading goes on.
+function Stream:shutdown()
+  check_stream(self, "shutdown")
+  local code = C.neap_stream_shutdown(self.slot, self.gen)
+  if code >= 0 then return true end
+  return failed(self, "shutdown", code)
+end
+
+--- Closes in order: what is queued is still sent. Twice is harmless; whoever waits on the
+--- connection gets "closed".
+function Stream:close()
+  check_stream(self, "close")
+  if C.neap_stream_close(self.slot, self.gen) < 0 then return end
+  ffi.gc(self, nil)
+  wake_reader(self.slot)
+  wake_writer(self.slot)
+end
+
+ffi.metatype(stream_t, {
+  __index = function(self, key)
+    if key == "peer" then return peer_of(self) end
+    return Stream[key]
+  end,
+  __tostring = function(self) return "connection with " .. peer_of(self) end,
+  __metatable = "neap.connection",
+})
+
+-- ---- listeners ----
+
+local function check_listener(self, name)
+  if not istype(listener_t, self) then
+    check.raise("listener:" .. name .. ": called on " .. type(self) .. ", not on a listener", 2)
+  end
+end
+
+local function close_connection(ended)
+  ended.conn:close()
+end
+
+local function accept_some(slot)
+  local acceptor = acceptors[slot]
+  if not acceptor then return end
+  local made = connection_t()
+  for _ = 1, ACCEPT_AT_ONCE do
+    if C.neap_listener_accept(slot, acceptor.gen, made) < 0 then return end
+    local conn = take_connection(made)
+    task.start(acceptor.handler,
+      { on_end = close_connection, conn = conn, origin = acceptor.origin }, conn)
+  end
+end
+
+task.on_ready(C.NEAP_READY_ACCEPT, accept_some)
+
+--- Serves connections: each runs handler(conn) in a task of its own and is closed when the
+--- handler returns.
+--- @param address string tcp://IP:PORT; port 0 picks one
+--- @param handler fun(conn: neap.Connection)
+--- @return neap.Listener|nil listener, string? message, string? name
+function M.listen(address, handler)
+  check.string(address, "neap.listen: address")
+  if type(handler) ~= "function" then
+    check.raise("neap.listen: handler must be a function, got " .. type(handler), 1)
+  end
+  local home, made = pool.default(), handle_t()
+  local code = C.neap_listener_open(loop, home.slot, home.gen, address, made)
+  if code < 0 then return errors.failure("listen on " .. address, code) end
+  acceptors[made.slot] = { gen = made.gen, handler = handler, origin = task.origin_of(2) }
+  return listener_t(made.slot, made.gen)
+end
+
+--- Stops listening; connections that are open stay. Twice is harmless.
+function Listener:close()
+  check_listener(self, "close")
+  if C.neap_listener_close(self.slot, self.gen) < 0 then return end
+  acceptors[self.slot] = nil
+end
+
+local function listener_address(self)
+  if C.neap_listener_address(self.slot, self.gen, room) < 0 then return nil end
+  return ffi.string(room)
+end
+
+ffi.metatype(listener_t, {
+  __index = function(self, key)
+    if key == "address" then return listener_address(self) end
+    return Listener[key]
+  end,
+  __tostring = function(self)
+    return "listener on " .. (listener_address(self) or "nothing: it is closed")
+  end,
+  __metatable = "neap.listener",
+})
+
+-- ---- connecting ----
+
+--- A connection to tcp://IP:PORT; waits until it stands.
+--- @return neap.Connection|nil conn, string? message, string? name
+function M.connect(address)
+  check.string(address, "neap.connect: address")
+  local home, made = pool.default(), connection_t()
+  local code = C.neap_stream_connect(loop, home.slot, home.gen, address, made)
+  if code < 0 then return errors.failure("connect to " .. address, code) end
+  local conn = take_connection(made)
+  code = C.neap_stream_connected(conn.slot, conn.gen)
+  while code == AGAIN do
+    wait_for(writers, writer_tokens, conn.slot, "connecting")
+    code = C.neap_stream_connected(conn.slot, conn.gen)
+  end
+  if code == 0 then return conn end
+  conn:close()
+  return errors.failure("connect to " .. address, code)
+end
+
+return abi.keep("neap.net", M)

@@ -1,0 +1,98 @@
+--- Pools: where the bufs that slices lie in come from.
+
+local ffi = require("ffi")
+local abi = require("neap.abi")
+local check = require("neap.check")
+local errors = require("neap.errors")
+
+local C = abi.C
+local pool_t = ffi.typeof("struct neap_lua_pool")
+local options_t = ffi.typeof("struct neap_pool_options")
+local stats_t = ffi.typeof("struct neap_pool_stats")
+local handle_t = ffi.typeof("struct neap_handle")
+
+local M = {}
+local Pool = {}
+
+local defaults = { min_size = 0, limit = 0, retain = 0, classes = true, poison = false }
+
+--- @param options? table min_size: bytes of the smallest buf (16 KiB) · limit: bytes held at
+--- most (none) · retain: free bytes kept at most (64 MiB) · classes: round sizes up to size
+--- classes (true) · poison: overwrite recycled bufs (false)
+--- @return neap.Pool|nil pool, string? message, string? name
+function M.new(options)
+  local given = check.options(options, defaults, "neap.pool")
+  local made = handle_t()
+  local code = C.neap_pool_create(options_t(given), made)
+  if code == C.NEAP_E_RANGE then
+    check.raise("neap.pool: sizes must be whole numbers: min_size from 0 to 2^30, limit and "
+      .. "retain from 0 to 2^53", 1)
+  end
+  if code < 0 then return errors.failure("neap.pool", code) end
+  return ffi.gc(pool_t(made.slot, made.gen), C.neap_pool_finalize)
+end
+
+local default
+
+--- The pool that everything uses that was given none.
+function M.default()
+  default = default or assert(M.new())
+  return default
+end
+
+function M.is_pool(x)
+  return ffi.istype(pool_t, x)
+end
+
+local function check_self(self, name)
+  if not ffi.istype(pool_t, self) then
+    check.raise("pool:" .. name .. ": called on " .. type(self) .. ", not on a pool", 2)
+  end
+end
+
+--- Later requests fail with "closed"; slices stay valid. Twice is harmless.
+function Pool:close()
+  check_self(self, "close")
+  C.neap_pool_close(self.slot, self.gen)
+end
+
+--- Gives all free bufs back to the system. @return number bytes
+function Pool:trim()
+  check_self(self, "trim")
+  return C.neap_pool_trim(self.slot, self.gen)
+end
+
+local stat_names = {}
+for name in ffi.string(C.neap_header()):match("struct neap_pool_stats (%b{})")
+  :gmatch("uint64_t ([%w_]+);") do
+  stat_names[#stat_names + 1] = name
+end
+
+--- The counters, by name, as numbers (struct neap_pool_stats in neap.h says what each is).
+function Pool:stats()
+  check_self(self, "stats")
+  local stats, result = stats_t(), {}
+  C.neap_pool_stats(self.slot, self.gen, stats)
+  for _, name in ipairs(stat_names) do result[name] = tonumber(stats[name]) end
+  return result
+end
+
+--- An allocator of this pool. @param reserve? integer bytes of free prefix for each slice
+function Pool:allocator(reserve)
+  check_self(self, "allocator")
+  reserve = check.whole(reserve or 0, C.NEAP_BUF_MAX_BYTES, "pool:allocator: reserve")
+  return require("neap.allocator").new(self, reserve)
+end
+
+ffi.metatype(pool_t, {
+  __index = Pool,
+  __metatable = "neap.pool",
+  __tostring = function(self)
+    local stats = stats_t()
+    C.neap_pool_stats(self.slot, self.gen, stats)
+    return ("pool (%d bufs and %d slices live, %d bytes held)"):format(
+      tonumber(stats.bufs_live), tonumber(stats.slices_live), tonumber(stats.bytes_held))
+  end,
+})
+
+return abi.keep("neap.pool", M)

@@ -1,0 +1,206 @@
+--- Tasks: coroutines that wait, and the loop that wakes them.
+---
+--- A task that waits registers itself where it will be woken and gives control up; the loop
+--- polls, resumes whoever is ready, and flushes what they wrote. Every wait has a token, so a
+--- wake-up that comes too late finds out. All state is in this file.
+
+local ffi = require("ffi")
+local abi = require("neap.abi")
+local check = require("neap.check")
+
+local C = abi.C
+local create, resume, yield = coroutine.create, coroutine.resume, coroutine.yield
+local running, status = coroutine.running, coroutine.status
+local traceback = debug.traceback
+
+local FLUSH_EVERY = 64 -- tasks between two flushes: their bytes are still in the cache
+
+local M = {}
+local Task = {}
+Task.__index = Task
+Task.__metatable = "neap.task"
+
+local loop = C.neap_loop_create()
+if loop == nil then error("neap: the system has no memory, or no epoll, for the loop", 0) end
+M.loop = loop
+
+local entry = ffi.new("struct neap_ready")
+local WAITING = {}       -- what a waiting task yields
+local current            -- the task that runs; nil outside of all
+local outside = { token = 0 } -- waits outside of a task: the loop runs inside the call
+local queue, first, last = {}, 1, 0 -- tasks to start
+local waiting_count = 0  -- tasks that wait for something other than the queue
+local stopping = false
+local failures = 0       -- tasks that ended in an error
+
+-- ---- the end of a task ----
+
+local function report(task, err)
+  failures = failures + 1
+  local text = traceback(task.co, tostring(err))
+  if task.origin then text = text .. "\nspawned at " .. task.origin end
+  io.stderr:write("neap: a task ended in an error: ", text, "\n")
+end
+
+local function finish(task, ok, result)
+  if ok and status(task.co) ~= "dead" then
+    ok, result = false, "coroutine.yield gave control to nobody: a task waits by calling "
+      .. "what waits (conn:read, …); a coroutine of your own is resumed by you"
+  end
+  if not ok then
+    if task.on_error then task.on_error(result, traceback(task.co, tostring(result)))
+    else report(task, result) end
+  end
+  task.done = true
+  if task.on_end then task.on_end(task) end
+end
+
+local function go(task, a, b, c)
+  local previous = current
+  current = task
+  local ok, result = resume(task.co, a, b, c)
+  current = previous
+  if result ~= WAITING or not ok then finish(task, ok, result) end
+end
+
+-- ---- waiting ----
+
+--- The task that is about to wait; register it, with its token, where it shall be woken.
+function M.prepare()
+  local task = current or outside
+  if running() ~= task.co then
+    check.raise("neap: a coroutine that the script made itself cannot wait: make it with "
+      .. "neap.wrap, or start a task with neap.spawn", 2)
+  end
+  task.token = task.token + 1
+  return task, task.token
+end
+
+local turn
+
+--- Give control up until somebody wakes the task.
+function M.wait(task)
+  if task ~= outside then
+    waiting_count = waiting_count + 1
+    yield(WAITING)
+    waiting_count = waiting_count - 1
+    return
+  end
+  outside.woken = false
+  while not outside.woken do turn(true) end
+end
+
+--- Wake a task, if it still waits with that token.
+function M.wake(task, token)
+  if task.token ~= token or task.done then return end
+  if task == outside then
+    outside.woken = true
+  else
+    go(task)
+  end
+end
+
+-- ---- the loop ----
+
+local handlers = {} -- what to do with an entry, by enum neap_readiness
+
+--- Register what a kind of readiness does. @param fn fun(slot: integer)
+function M.on_ready(what, fn)
+  handlers[what] = fn
+end
+
+local READ, WRITE = C.NEAP_READY_READ, C.NEAP_READY_WRITE
+local CONNECT, ACCEPT = C.NEAP_READY_CONNECT, C.NEAP_READY_ACCEPT
+local SIGNAL = C.NEAP_READY_SIGNAL
+local band = require("bit").band
+
+local function dispatch()
+  local slot, what = entry.slot, entry.what
+  if band(what, READ) ~= 0 then handlers[READ](slot) end
+  if band(what, WRITE) ~= 0 then handlers[WRITE](slot) end
+  if band(what, CONNECT) ~= 0 then handlers[CONNECT](slot) end
+  if band(what, ACCEPT) ~= 0 then handlers[ACCEPT](slot) end
+  if band(what, SIGNAL) ~= 0 then stopping = true end
+end
+
+local function start_queued()
+  while first <= last do
+    local start = queue[first]
+    queue[first] = nil
+    first = first + 1
+    go(start.task, start[1], start[2], start[3])
+  end
+  first, last = 1, 0
+end
+
+--- One turn: start what was spawned, wait, resume who is ready, write what they wrote.
+function turn(block)
+  start_queued()
+  C.neap_loop_flush(loop)
+  local ready = C.neap_loop_poll(loop, (block and first > last) and -1 or 0)
+  for i = 1, ready do
+    if not C.neap_loop_next(loop, entry) then break end
+    dispatch()
+    if i % FLUSH_EVERY == 0 then C.neap_loop_flush(loop) end
+  end
+  start_queued()
+  C.neap_loop_flush(loop)
+end
+
+local function busy()
+  return first <= last or waiting_count > 0 or C.neap_loop_pending(loop) > 0
+end
+
+--- Run the loop until nothing is left to wait for, or until stop(). Inside a task it does
+--- nothing: the loop runs anyway.
+function M.run()
+  if current then return end
+  stopping = false
+  C.neap_loop_catch_signals(loop, true)
+  while not stopping and busy() do turn(true) end
+  C.neap_loop_catch_signals(loop, false)
+end
+
+--- Make run() return after this turn.
+function M.stop()
+  stopping = true
+end
+
+-- ---- starting ----
+
+local function origin_of(level)
+  local info = debug.getinfo(level + 1, "Sl")
+  return info and info.short_src .. ":" .. info.currentline or "?"
+end
+
+--- A task that starts in this turn. For the parts of neap.
+--- @param hooks? table on_end(task), on_error(err, traceback), origin
+function M.start(fn, hooks, a, b, c)
+  local task = setmetatable({ co = create(fn), token = 0 }, Task)
+  if hooks then
+    task.on_end, task.on_error, task.origin = hooks.on_end, hooks.on_error, hooks.origin
+    task.conn = hooks.conn
+  end
+  last = last + 1
+  queue[last] = { task = task, a, b, c }
+  return task
+end
+
+--- Run fn(...) in a task of its own, from this turn on.
+--- @return neap.Task task
+function M.spawn(fn, a, b, c)
+  if type(fn) ~= "function" then
+    check.raise("neap.spawn: needs a function, got " .. type(fn), 1)
+  end
+  return M.start(fn, { origin = origin_of(2) }, a, b, c)
+end
+
+--- A function that runs fn in a task of its own each time it is called.
+function M.wrap(fn)
+  return function(...) return M.spawn(fn, ...) end
+end
+
+function M.failures() return failures end
+M.origin_of = origin_of
+
+return abi.keep("neap.task", M)

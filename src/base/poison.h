@@ -1,0 +1,49 @@
+/* poison.h - telling AddressSanitizer and valgrind which pool memory is in use.
+ *
+ * Both see a pool's slab as one block; these requests let them see the bufs in
+ * it. Without the tools they cost nothing (ASan) or a few no-op instructions
+ * (valgrind, only in builds with -DNEAP_VALGRIND). Thread: any. */
+#pragma once
+
+#include <stddef.h>
+
+#if defined(__SANITIZE_ADDRESS__)
+#define NEAP_ASAN 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define NEAP_ASAN 1
+#endif
+#endif
+
+#ifdef NEAP_ASAN
+#include <sanitizer/asan_interface.h>
+#endif
+#ifdef NEAP_VALGRIND
+#include <valgrind/memcheck.h>
+#endif
+
+/* Nobody may touch these bytes until neap_unpoison(). */
+static inline void neap_poison(void *p, size_t bytes)
+{
+#ifdef NEAP_ASAN
+    ASAN_POISON_MEMORY_REGION(p, bytes);
+#endif
+#ifdef NEAP_VALGRIND
+    VALGRIND_MAKE_MEM_NOACCESS(p, bytes);
+#endif
+    (void)p;
+    (void)bytes;
+}
+
+/* The bytes may be used; what is in them is undefined. */
+static inline void neap_unpoison(void *p, size_t bytes)
+{
+#ifdef NEAP_ASAN
+    ASAN_UNPOISON_MEMORY_REGION(p, bytes);
+#endif
+#ifdef NEAP_VALGRIND
+    VALGRIND_MAKE_MEM_UNDEFINED(p, bytes);
+#endif
+    (void)p;
+    (void)bytes;
+}

@@ -1,0 +1,71 @@
+#include "base/slots.h"
+
+#include <string.h>
+
+#include "base/mem.h"
+#include "base/panic.h"
+
+enum {
+    GROW_BYTES = 64 * 1024,     /* memory made usable at a time */
+    LAST_GEN = UINT32_MAX - 64, /* a slot retires here: renames of the last user still fit */
+};
+
+static bool reserve(struct neap_slots *t)
+{
+    t->items = neap_mem_reserve((size_t)t->limit * t->item_size);
+    return t->items != NULL;
+}
+
+static bool grow(struct neap_slots *t)
+{
+    size_t from = (size_t)t->committed * t->item_size / NEAP_MEM_PAGE * NEAP_MEM_PAGE;
+    size_t end = (size_t)t->limit * t->item_size;
+    size_t to = from + GROW_BYTES < end ? from + GROW_BYTES : end;
+    if (!neap_mem_commit(t->items + from, to - from)) return false;
+    t->committed = (uint32_t)(to / t->item_size);
+    return true;
+}
+
+/* Slot 0 is made with a generation that no handle has. */
+static bool start(struct neap_slots *t)
+{
+    if (!t->items && !reserve(t)) return false;
+    if (!grow(t)) return false;
+    ((struct neap_slot *)neap_slots_at(t, 0))->gen = UINT32_MAX - 1;
+    t->count = 1;
+    return true;
+}
+
+static uint32_t fresh_slot(struct neap_slots *t)
+{
+    if (t->count == 0 && !start(t)) return 0;
+    if (t->count == t->limit) return 0;
+    if (t->count == t->committed && !grow(t)) return 0;
+    return t->count++;
+}
+
+void *neap_slots_take(struct neap_slots *t, uint32_t *slot)
+{
+    uint32_t taken = t->free_head ? t->free_head : fresh_slot(t);
+    if (!taken) return NULL;
+    struct neap_slot *s = neap_slots_at(t, taken);
+    if (taken == t->free_head) t->free_head = s->next;
+    memset(s + 1, 0, t->item_size - sizeof *s);
+    s->gen++;
+    s->next = 0;
+    t->live++;
+    *slot = taken;
+    neap_assert(s->gen & 1, "a slot in use has an odd generation");
+    return s;
+}
+
+void neap_slots_give(struct neap_slots *t, uint32_t slot)
+{
+    struct neap_slot *s = neap_slots_at(t, slot);
+    neap_assert(s->gen & 1, "a slot is given back once");
+    s->gen++;
+    t->live--;
+    if (s->gen >= LAST_GEN) return;
+    s->next = t->free_head;
+    t->free_head = slot;
+}

@@ -1,0 +1,65 @@
+/* slots.h - a table of things that scripts name by slot and generation.
+ *
+ * The table never moves: its address space is reserved once and made usable as
+ * it grows. A handle is (slot, gen); a slot's generation is odd while it is in
+ * use and moves on when it is given back, so an old handle finds nothing. A slot
+ * whose generation is used up is retired, so no handle ever means two things.
+ *
+ *     struct neap_slots things = NEAP_SLOTS(struct thing, THING_LIMIT);
+ *     uint32_t slot;
+ *     struct thing *t = neap_slots_take(&things, &slot);    // zeroed behind its head
+ *     ... neap_slots_find(&things, slot, gen) ...            // NULL: stale
+ *     neap_slots_give(&things, slot);
+ *
+ * The first member of an item is a struct neap_slot. Slot 0 is never handed out,
+ * so 0 can mean "none" and the handle {0, 0} is always stale.
+ * Limits: as many items as the table says. Thread: one. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct neap_slot {
+    uint32_t gen;  /* ro: odd while in use */
+    uint32_t next; /* private: the next free slot */
+};
+
+struct neap_slots {
+    uint8_t *items;     /* ro: the table; NULL until the first take */
+    uint32_t item_size; /* ro: bytes */
+    uint32_t limit;     /* ro: items at most, slot 0 included */
+    uint32_t count;     /* ro: slots ever used, slot 0 included */
+    uint32_t committed; /* private: slots whose memory is usable */
+    uint32_t free_head; /* private: the slot given back last */
+    uint32_t live;      /* ro: slots in use */
+};
+
+#define NEAP_SLOTS(type, max)                                                                      \
+    {                                                                                              \
+        .item_size = sizeof(type), .limit = (max)                                                  \
+    }
+
+static inline void *neap_slots_at(const struct neap_slots *t, uint32_t slot)
+{
+    return t->items + (size_t)slot * t->item_size;
+}
+
+/* own: returns borrowed, until the slot is given back.  err: NULL when the handle is stale. */
+static inline void *neap_slots_find(const struct neap_slots *t, uint32_t slot, uint32_t gen)
+{
+    if (slot >= t->count) return NULL;
+    struct neap_slot *s = neap_slots_at(t, slot);
+    return s->gen == gen ? s : NULL;
+}
+
+/* err: NULL when the table is full or there is no memory. */
+void *neap_slots_take(struct neap_slots *t, uint32_t *slot);
+
+void neap_slots_give(struct neap_slots *t, uint32_t slot);
+
+/* The item stays, but handles made so far are stale. own: returns the new generation. */
+static inline uint32_t neap_slots_rename(struct neap_slot *s)
+{
+    return s->gen += 2;
+}

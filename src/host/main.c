@@ -1,0 +1,103 @@
+/* main.c - the neap command: an interpreter that finds neap's Lua code and library from
+ * its own path, never from the current directory, and lets lua/neap/command.lua do the
+ * rest. */
+#define _GNU_SOURCE
+#include <lauxlib.h>
+#include <limits.h>
+#include <lua.h>
+#include <lualib.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { PATH_BYTES = PATH_MAX + 64 };
+
+/* The directory that the program lies in. */
+static bool find_home(char *home)
+{
+    ssize_t n = readlink("/proc/self/exe", home, PATH_MAX - 1);
+    if (n <= 0) return false;
+    home[n] = 0;
+    char *slash = strrchr(home, '/');
+    if (!slash) return false;
+    *slash = 0;
+    return true;
+}
+
+static bool exists(const char *directory, const char *file)
+{
+    char path[PATH_BYTES];
+    snprintf(path, sizeof path, "%s%s", directory, file);
+    return access(path, R_OK) == 0;
+}
+
+static void prepend(lua_State *L, const char *field, const char *templates)
+{
+    lua_getglobal(L, "package");
+    lua_getfield(L, -1, field);
+    lua_pushfstring(L, "%s;%s", templates, lua_tostring(L, -1));
+    lua_setfield(L, -3, field);
+    lua_pop(L, 2);
+}
+
+/* Where lua/ and the library lie, seen from the program: in the tree it was built in, in a
+ * variant's build directory there, or installed. */
+static void set_paths(lua_State *L, const char *home)
+{
+    static const char *const places[][2] = {
+        {"/lua", "/build"}, {"/../../lua", ""}, {"/../share/neap", "/../lib"}};
+    for (size_t i = 0; i < sizeof places / sizeof places[0]; i++) {
+        char file[64];
+        snprintf(file, sizeof file, "%s/neap/init.lua", places[i][0]);
+        if (!exists(home, file)) continue;
+        lua_pushfstring(L, "%s%s/?.lua;%s%s/?/init.lua", home, places[i][0], home, places[i][0]);
+        prepend(L, "path", lua_tostring(L, -1));
+        lua_pushfstring(L, "%s%s/?.so", home, places[i][1]);
+        prepend(L, "cpath", lua_tostring(L, -1));
+        lua_pop(L, 2);
+        return;
+    }
+}
+
+static int add_traceback(lua_State *L)
+{
+    if (lua_isstring(L, 1)) luaL_traceback(L, L, lua_tostring(L, 1), 1);
+    return 1;
+}
+
+/* The exit status of require("neap.command")(words). */
+static int run(lua_State *L, int argc, char **argv)
+{
+    lua_pushcfunction(L, add_traceback);
+    lua_getglobal(L, "require");
+    lua_pushliteral(L, "neap.command");
+    int failed = lua_pcall(L, 1, 1, 1);
+    if (!failed) {
+        lua_createtable(L, argc, 0);
+        for (int i = 0; i < argc; i++) {
+            lua_pushstring(L, argv[i]);
+            lua_rawseti(L, -2, i);
+        }
+        failed = lua_pcall(L, 1, 1, 1);
+    }
+    if (!failed) return (int)lua_tointeger(L, -1);
+    const char *message = lua_tostring(L, -1);
+    fprintf(stderr, "neap: %s\n", message ? message : "an error that is not a string");
+    return 1;
+}
+
+int main(int argc, char **argv)
+{
+    lua_State *L = luaL_newstate();
+    if (!L) {
+        fprintf(stderr, "neap: no memory for the interpreter\n");
+        return 1;
+    }
+    luaL_openlibs(L);
+    char home[PATH_MAX];
+    if (find_home(home)) set_paths(L, home);
+    int status = run(L, argc, argv);
+    lua_close(L);
+    return status;
+}

@@ -1,0 +1,133 @@
+/* allocator.c - slices cut out of a buf one behind the other.
+ *
+ * The current buf is owned by the allocator (one count) until the next request no
+ * longer fits. A request that is larger than half a buf gets one of its own, so the
+ * room left in the current one is not thrown away for it. */
+#include <string.h>
+
+#include "iobuf/slice.h"
+
+enum { ALLOCATORS_MAX = 1 << 20 };
+
+struct neap_allocator {
+    struct neap_slot head;
+    uint32_t slot;
+    struct neap_pool *pool; /* kept open; NULL once closed */
+    struct neap_buf *buf;   /* NULL before the first request */
+    uint32_t capacity;      /* of buf, as rounded by the pool, which may give more */
+    uint32_t cursor;        /* where the next slice starts */
+    uint32_t reserve;
+};
+
+static struct neap_slots allocators = NEAP_SLOTS(struct neap_allocator, ALLOCATORS_MAX);
+
+static struct neap_allocator *allocator_of(uint32_t slot, uint32_t gen)
+{
+    return neap_slots_find(&allocators, slot, gen);
+}
+
+int neap_allocator_create(uint32_t pool_slot, uint32_t pool_gen, uint32_t reserve,
+                          struct neap_handle *handle)
+{
+    struct neap_pool *pool = neap_pool_of(pool_slot, pool_gen);
+    if (!pool) return NEAP_E_STALE;
+    if (reserve > NEAP_BUF_MAX_BYTES) return NEAP_E_RANGE;
+    if (pool->closed) return NEAP_E_CLOSED;
+    uint32_t slot;
+    struct neap_allocator *a = neap_slots_take(&allocators, &slot);
+    if (!a) return NEAP_E_MEMORY;
+    neap_pool_keep(pool);
+    a->slot = slot;
+    a->pool = pool;
+    a->reserve = reserve;
+    *handle = (struct neap_handle){slot, a->head.gen};
+    return NEAP_OK;
+}
+
+static void leave_buf(struct neap_allocator *a)
+{
+    if (!a->buf) return;
+    a->pool->stats.bytes_wasted += a->capacity - a->cursor;
+    neap_buf_release(a->buf);
+    a->buf = NULL;
+}
+
+static int cut(struct neap_allocator *a, struct neap_buf *buf, uint32_t at, uint32_t size,
+               struct neap_handle *handle)
+{
+    struct neap_slice *s = neap_slice_make(buf, at, at + a->reserve, at + size);
+    if (!s) return NEAP_E_MEMORY;
+    *handle = neap_slice_handle(s);
+    return NEAP_OK;
+}
+
+static int cut_own_buf(struct neap_allocator *a, uint32_t size, struct neap_handle *handle)
+{
+    struct neap_buf *buf;
+    int result = neap_pool_take(a->pool, size, &buf);
+    if (result < 0) return result;
+    result = cut(a, buf, 0, size, handle);
+    neap_buf_release(buf); /* the slice, if there is one, has its own count */
+    return result;
+}
+
+static int next_buf(struct neap_allocator *a, uint32_t size)
+{
+    struct neap_buf *buf;
+    int result = neap_pool_take(a->pool, size, &buf);
+    if (result < 0) return result;
+    leave_buf(a);
+    a->buf = buf;
+    a->capacity = neap_pool_rounded(a->pool, size);
+    a->cursor = 0;
+    return NEAP_OK;
+}
+
+int neap_allocator_alloc(uint32_t slot, uint32_t gen, uint32_t n, struct neap_handle *handle)
+{
+    struct neap_allocator *a = allocator_of(slot, gen);
+    if (!a) return NEAP_E_STALE;
+    if (!a->pool || a->pool->closed) return NEAP_E_CLOSED;
+    uint64_t sum = (uint64_t)n + a->reserve;
+    if (sum > NEAP_BUF_MAX_BYTES) return NEAP_E_OVERSIZED;
+    uint32_t size = (uint32_t)sum;
+    bool fits = a->buf && size <= a->capacity - a->cursor;
+    if (!fits && a->buf && size > a->capacity / 2) return cut_own_buf(a, size, handle);
+    int result = fits ? NEAP_OK : next_buf(a, size);
+    if (result == NEAP_OK) result = cut(a, a->buf, a->cursor, size, handle);
+    if (result == NEAP_OK) a->cursor += size;
+    return result;
+}
+
+int neap_allocator_copy(uint32_t slot, uint32_t gen, const char *bytes, uint32_t n,
+                        struct neap_handle *handle)
+{
+    int result = neap_allocator_alloc(slot, gen, n, handle);
+    if (result < 0) return result;
+    if (n) memcpy(neap_slice_data(neap_slice_of(handle->slot, handle->gen)), bytes, n);
+    return NEAP_OK;
+}
+
+int neap_allocator_close(uint32_t slot, uint32_t gen)
+{
+    struct neap_allocator *a = allocator_of(slot, gen);
+    if (!a) return NEAP_E_STALE;
+    if (!a->pool) return NEAP_OK;
+    leave_buf(a);
+    neap_pool_unkeep(a->pool);
+    a->pool = NULL;
+    return NEAP_OK;
+}
+
+int neap_allocator_release(uint32_t slot, uint32_t gen)
+{
+    int result = neap_allocator_close(slot, gen);
+    if (result == NEAP_OK) neap_slots_give(&allocators, slot);
+    return result;
+}
+
+void neap_allocator_finalize(void *handle)
+{
+    const struct neap_handle *h = handle;
+    neap_allocator_release(h->slot, h->gen);
+}

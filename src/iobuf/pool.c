@@ -1,0 +1,324 @@
+#include "iobuf/pool.h"
+
+#include <string.h>
+
+#include "base/mem.h"
+#include "base/panic.h"
+#include "base/poison.h"
+#include "iobuf/slab.h"
+
+enum {
+    RETAIN_BYTES = 64 << 20,  /* default cap on free bytes */
+    POISON_BYTE = 0xdb,
+    LOOK_AT = 8,              /* free bufs of one bin that a request looks at */
+    REUSE_CLASSES = 2 * NEAP_CLASS_STEPS, /* a free buf serves requests down to a fourth of it */
+};
+
+static struct neap_slots pools = NEAP_SLOTS(struct neap_pool, NEAP_POOL_LIMIT);
+
+struct neap_pool *neap_pool_of(uint32_t slot, uint32_t gen)
+{
+    return neap_slots_find(&pools, slot, gen);
+}
+
+/* ---- bins ---- */
+
+static void bin_push(struct neap_pool *pool, struct neap_buf *buf)
+{
+    uint32_t bin = buf->slab->class_index;
+    buf->next = pool->bins[bin];
+    pool->bins[bin] = buf;
+    pool->bin_mask[bin / 64] |= 1ull << bin % 64;
+    pool->stats.bufs_free++;
+    pool->stats.bytes_free += buf->capacity;
+}
+
+static struct neap_buf *bin_pop(struct neap_pool *pool, uint32_t bin)
+{
+    struct neap_buf *buf = pool->bins[bin];
+    pool->bins[bin] = buf->next;
+    if (!buf->next) pool->bin_mask[bin / 64] &= ~(1ull << bin % 64);
+    pool->stats.bufs_free--;
+    pool->stats.bytes_free -= buf->capacity;
+    return buf;
+}
+
+/* The first non-empty bin at or above `from`, or NEAP_CLASS_COUNT. */
+static uint32_t bin_from(const struct neap_pool *pool, uint32_t from)
+{
+    for (uint32_t word = from / 64; word < NEAP_CLASS_COUNT / 64; word++) {
+        uint64_t mask = pool->bin_mask[word];
+        if (word == from / 64) mask &= ~0ull << from % 64;
+        if (mask) return word * 64 + (uint32_t)__builtin_ctzll(mask);
+    }
+    return NEAP_CLASS_COUNT;
+}
+
+/* Without classes the bin that `size` falls into holds smaller and larger bufs. Bring a
+ * large enough one to its front, if one is among the first few: looking at all would make
+ * a miss as slow as the bin is long. */
+static bool bring_fit(struct neap_pool *pool, uint32_t bin, uint32_t size)
+{
+    struct neap_buf **at = &pool->bins[bin];
+    for (int looked = 0; *at && looked < LOOK_AT; looked++, at = &(*at)->next) {
+        struct neap_buf *buf = *at;
+        if (buf->capacity < size) continue;
+        *at = buf->next;
+        buf->next = pool->bins[bin];
+        pool->bins[bin] = buf;
+        return true;
+    }
+    return false;
+}
+
+/* A free buf of at least `size` bytes, the smallest class first, up to the bin `last`. */
+static struct neap_buf *reuse(struct neap_pool *pool, uint32_t size, uint32_t last)
+{
+    uint32_t low = neap_class_below(size);
+    if (bring_fit(pool, low, size)) return bin_pop(pool, low);
+    uint32_t bin = bin_from(pool, low + 1);
+    return bin <= last && bin < NEAP_CLASS_COUNT ? bin_pop(pool, bin) : NULL;
+}
+
+/* ---- held bytes ---- */
+
+static void drop(struct neap_pool *pool, struct neap_buf *buf, uint64_t *reason)
+{
+    pool->stats.bytes_held -= buf->capacity;
+    (*reason)++;
+    neap_slab_drop(buf);
+}
+
+/* Give free bufs back, the largest first, until at most `keep` free bytes are left or
+ * `budget` bytes went. Returns the bytes that went. */
+static uint64_t shrink(struct neap_pool *pool, uint64_t keep, uint64_t budget, uint64_t *reason)
+{
+    uint64_t gone = 0;
+    for (uint32_t bin = NEAP_CLASS_COUNT; bin-- > 0;) {
+        while (pool->bins[bin] && pool->stats.bytes_free > keep && gone < budget) {
+            struct neap_buf *buf = bin_pop(pool, bin);
+            gone += buf->capacity;
+            drop(pool, buf, reason);
+        }
+    }
+    return gone;
+}
+
+/* Room for `bytes` more under the pool's limit, at the cost of free bufs. */
+static bool make_room(struct neap_pool *pool, uint64_t bytes)
+{
+    if (!pool->limit || pool->stats.bytes_held + bytes <= pool->limit) return true;
+    if (pool->stats.bytes_live + bytes > pool->limit) return false;
+    uint64_t keep = pool->limit - pool->stats.bytes_live - bytes;
+    shrink(pool, keep, UINT64_MAX, &pool->stats.dropped_trim);
+    return pool->stats.bytes_held + bytes <= pool->limit;
+}
+
+/* ---- taking and putting ---- */
+
+static void handed_out(struct neap_pool *pool, struct neap_buf *buf)
+{
+    neap_unpoison(buf->mem, buf->capacity);
+    buf->refs = 1;
+    buf->unread_from = buf->unread_to = 0;
+    pool->stats.bufs_live++;
+    pool->stats.bytes_live += buf->capacity;
+    if (pool->stats.bytes_live > pool->live_peak) pool->live_peak = pool->stats.bytes_live;
+}
+
+static int make(struct neap_pool *pool, uint32_t size, bool classes, struct neap_buf **buf)
+{
+    if (!make_room(pool, size)) {
+        pool->stats.limit_hits++;
+        return NEAP_E_LIMIT;
+    }
+    *buf = neap_slab_cut(pool, size, classes && size <= NEAP_CLASS_MAX_BYTES);
+    if (!*buf) return NEAP_E_MEMORY;
+    pool->stats.bufs_allocated++;
+    pool->stats.bytes_allocated += size;
+    pool->stats.bytes_held += size;
+    return NEAP_OK;
+}
+
+static int take_rounded(struct neap_pool *pool, uint32_t size, bool classes,
+                        struct neap_buf **out)
+{
+    if (pool->closed) return NEAP_E_CLOSED;
+    uint32_t last = classes ? neap_class_below(size) + REUSE_CLASSES : NEAP_CLASS_COUNT;
+    struct neap_buf *buf = reuse(pool, size, last);
+    int result = NEAP_OK;
+    if (buf)
+        pool->stats.bufs_reused++;
+    else
+        result = make(pool, size, classes, &buf);
+    if (result < 0) return result;
+    handed_out(pool, buf);
+    *out = buf;
+    return NEAP_OK;
+}
+
+static uint32_t class_rounded(size_t size)
+{
+    return size <= NEAP_CLASS_MAX_BYTES ? neap_class_bytes(neap_class_above(size))
+                                        : (uint32_t)size;
+}
+
+uint32_t neap_pool_rounded(const struct neap_pool *pool, size_t size)
+{
+    if (size <= pool->min_size) return pool->min_size;
+    if (size > NEAP_BUF_MAX_BYTES) return 0;
+    size_t rounded = (size + pool->min_size - 1) / pool->min_size * pool->min_size;
+    return rounded <= NEAP_BUF_MAX_BYTES ? (uint32_t)rounded : 0;
+}
+
+int neap_pool_take(struct neap_pool *pool, size_t size, struct neap_buf **buf)
+{
+    uint32_t rounded = neap_pool_rounded(pool, size);
+    if (!rounded) return NEAP_E_OVERSIZED;
+    if (pool->classes) rounded = class_rounded(rounded);
+    return take_rounded(pool, rounded, pool->classes, buf);
+}
+
+int neap_pool_take_small(struct neap_pool *pool, size_t size, struct neap_buf **buf)
+{
+    if (size > NEAP_BUF_MAX_BYTES) return NEAP_E_OVERSIZED;
+    return take_rounded(pool, class_rounded(size), true, buf);
+}
+
+static void maybe_destroy(struct neap_pool *pool)
+{
+    if (pool->keepers || !pool->handle_gone || pool->stats.bufs_live) return;
+    neap_assert(pool->stats.bytes_held == 0, "a pool without live bufs ends with none");
+    neap_slots_give(&pools, pool->slot);
+}
+
+void neap_pool_put(struct neap_buf *buf)
+{
+    struct neap_pool *pool = buf->slab->pool;
+    neap_assert(!buf->extents, "a free buf has no slices");
+    pool->stats.bufs_live--;
+    pool->stats.bytes_live -= buf->capacity;
+    if (pool->poison) memset(buf->mem, POISON_BYTE, buf->capacity);
+    if (pool->closed) {
+        drop(pool, buf, &pool->stats.dropped_closed);
+        maybe_destroy(pool);
+    } else if (!buf->slab->kept) {
+        drop(pool, buf, &pool->stats.dropped_large);
+    } else if (pool->stats.bytes_free + buf->capacity > pool->retain) {
+        drop(pool, buf, &pool->stats.dropped_cap);
+    } else {
+        neap_poison(buf->mem, buf->capacity);
+        bin_push(pool, buf);
+    }
+}
+
+/* ---- the life of a pool ---- */
+
+static bool whole(double n, double least, double most)
+{
+    return n >= least && n <= most && n == (double)(uint64_t)n;
+}
+
+int neap_pool_create(const struct neap_pool_options *options, struct neap_handle *handle)
+{
+    if (!whole(options->min_size, 0, NEAP_BUF_MAX_BYTES)) return NEAP_E_RANGE;
+    if (!whole(options->limit, 0, 0x1p53) || !whole(options->retain, 0, 0x1p53))
+        return NEAP_E_RANGE;
+    uint32_t slot;
+    struct neap_pool *pool = neap_slots_take(&pools, &slot);
+    if (!pool) return NEAP_E_MEMORY;
+    pool->slot = slot;
+    pool->keepers = 1;
+    pool->min_size = options->min_size > 0 ? (uint32_t)options->min_size : NEAP_BUF_MIN_BYTES;
+    pool->limit = (uint64_t)options->limit;
+    pool->retain = options->retain > 0 ? (uint64_t)options->retain : RETAIN_BYTES;
+    pool->classes = options->classes;
+    pool->poison = options->poison;
+    *handle = (struct neap_handle){slot, pool->head.gen};
+    return NEAP_OK;
+}
+
+static void shut(struct neap_pool *pool)
+{
+    pool->closed = true;
+    shrink(pool, 0, UINT64_MAX, &pool->stats.dropped_closed);
+}
+
+void neap_pool_keep(struct neap_pool *pool)
+{
+    pool->keepers++;
+}
+
+void neap_pool_unkeep(struct neap_pool *pool)
+{
+    neap_assert(pool->keepers > 0, "a pool is let go as often as it was kept");
+    if (--pool->keepers) return;
+    shut(pool);
+    maybe_destroy(pool);
+}
+
+int neap_pool_close(uint32_t slot, uint32_t gen)
+{
+    struct neap_pool *pool = neap_pool_of(slot, gen);
+    if (!pool) return NEAP_E_STALE;
+    shut(pool);
+    return NEAP_OK;
+}
+
+int neap_pool_release(uint32_t slot, uint32_t gen)
+{
+    struct neap_pool *pool = neap_pool_of(slot, gen);
+    if (!pool) return NEAP_E_STALE;
+    neap_slots_rename(&pool->head);
+    pool->handle_gone = true;
+    neap_pool_unkeep(pool);
+    return NEAP_OK;
+}
+
+void neap_pool_finalize(void *handle)
+{
+    const struct neap_handle *h = handle;
+    neap_pool_release(h->slot, h->gen);
+}
+
+int neap_pool_stats(uint32_t slot, uint32_t gen, struct neap_pool_stats *stats)
+{
+    struct neap_pool *pool = neap_pool_of(slot, gen);
+    if (!pool) return NEAP_E_STALE;
+    *stats = pool->stats;
+    return NEAP_OK;
+}
+
+double neap_pool_trim(uint32_t slot, uint32_t gen)
+{
+    struct neap_pool *pool = neap_pool_of(slot, gen);
+    if (!pool) return -1;
+    return (double)shrink(pool, 0, UINT64_MAX, &pool->stats.dropped_trim);
+}
+
+static uint64_t recent_peak(struct neap_pool *pool)
+{
+    uint64_t peak = pool->live_peak;
+    for (int i = 0; i < NEAP_DECAY_WINDOWS; i++)
+        if (pool->live_peaks[i] > peak) peak = pool->live_peaks[i];
+    return peak;
+}
+
+/* A new window: forget the oldest one. */
+static void next_window(struct neap_pool *pool, double now_ms)
+{
+    memmove(pool->live_peaks + 1, pool->live_peaks,
+            sizeof pool->live_peaks - sizeof pool->live_peaks[0]);
+    pool->live_peaks[0] = pool->live_peak;
+    pool->live_peak = pool->stats.bytes_live;
+    pool->decay_at_ms = now_ms + NEAP_DECAY_WINDOW_MS;
+}
+
+double neap_pool_decay(uint32_t slot, uint32_t gen, double now_ms, double budget_bytes)
+{
+    struct neap_pool *pool = neap_pool_of(slot, gen);
+    if (!pool) return -1;
+    if (now_ms >= pool->decay_at_ms) next_window(pool, now_ms);
+    uint64_t keep = recent_peak(pool) - pool->stats.bytes_live;
+    return (double)shrink(pool, keep, (uint64_t)budget_bytes, &pool->stats.dropped_decay);
+}

@@ -1,0 +1,126 @@
+/* pool.h - where bufs come from and go back to.
+ *
+ * A buf is a piece of memory with a count of its holders: its owner (an allocator
+ * or a reader) and every slice of it. When the last one lets go it is free again
+ * in its pool, which hands it to the next who asks.
+ *
+ *     struct neap_buf *buf;
+ *     if (neap_pool_take(pool, 0, &buf) < 0) ...      // count 1: the caller's
+ *     neap_buf_release(buf);
+ *
+ * Bufs of the same size class are cut from slabs; a buf above the largest class,
+ * and every buf of a pool without classes, is a slab of its own. Free bufs wait in
+ * one bin per class, so taking one does not depend on how many there are.
+ *
+ * Limits: bytes held (options.limit), free bytes kept (options.retain), and what
+ * was not in use for DECAY_WINDOWS seconds is given back by neap_pool_decay().
+ * Thread: the pool's, for everything here. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/slots.h"
+#include "neap.h"
+
+enum {
+    NEAP_POOL_LIMIT = 65536,         /* pools of a process */
+    NEAP_CLASS_STEPS = 4,            /* size classes between a size and its double */
+    NEAP_CLASS_COUNT = 128,          /* bins: 64 bytes to 1 GiB, in steps */
+    NEAP_DECAY_WINDOWS = 4,          /* a free buf unused for so many windows is given back */
+    NEAP_DECAY_WINDOW_MS = 1000
+};
+
+struct neap_slab {
+    struct neap_pool *pool;
+    struct neap_slab *prev, *next; /* private: slabs of the same class with room */
+    uint8_t *mem;
+    size_t mem_bytes;
+    uint32_t class_index;
+    uint32_t capacity;       /* bytes of each buf */
+    uint32_t count;          /* bufs it has room for */
+    uint32_t carved;         /* … of which so many were ever cut */
+    uint32_t held;           /* bufs of it that are live or free */
+    bool kept;               /* free bufs go into a bin (else: back to the system) */
+    bool listed;
+    struct neap_buf *bare;   /* cut, but without memory at the moment */
+    struct neap_buf *bufs;
+};
+
+struct neap_buf {
+    uint8_t *mem;            /* ro: `capacity` bytes */
+    uint32_t capacity;       /* ro: bytes */
+    uint32_t refs;           /* ro: holders; 0: free */
+    uint32_t extents;        /* private to slice.c: slot of one of its live slices, 0: none */
+    uint32_t clones;         /* private to slice.c: live slices that retain made */
+    uint32_t unread_from;    /* rw for its reader: bytes that are still to be read */
+    uint32_t unread_to;
+    struct neap_slab *slab;  /* private; NULL: memory that no pool owns */
+    struct neap_buf *next;   /* private: the next free or bare one */
+    uint32_t anchor;         /* private to slice.c, for memory that no pool owns */
+};
+
+struct neap_pool {
+    struct neap_slot head;
+    uint32_t slot;
+    uint32_t keepers;        /* the handle, and allocators, readers and listeners */
+    bool closed;
+    bool handle_gone;
+    bool classes;
+    bool poison;
+    uint32_t min_size;
+    uint64_t limit;          /* 0: none */
+    uint64_t retain;
+    struct neap_buf *bins[NEAP_CLASS_COUNT];
+    uint64_t bin_mask[NEAP_CLASS_COUNT / 64]; /* bins with a free buf */
+    struct neap_slab *roomy[NEAP_CLASS_COUNT]; /* slabs with a buf to cut */
+    double decay_at_ms;
+    uint64_t live_peak;      /* bytes, in this window */
+    uint64_t live_peaks[NEAP_DECAY_WINDOWS];
+    struct neap_pool_stats stats;
+};
+
+/* own: returns borrowed.  err: NULL when the handle is stale. */
+struct neap_pool *neap_pool_of(uint32_t slot, uint32_t gen);
+
+/* Keep the pool open / let it go. */
+void neap_pool_keep(struct neap_pool *pool);
+void neap_pool_unkeep(struct neap_pool *pool);
+
+/* A buf of at least `size` bytes (0: the pool's minimum), holding undefined bytes, count 1.
+ * own: returns owned (neap_buf_release).  err: OVERSIZED, CLOSED, LIMIT, MEMORY. */
+int neap_pool_take(struct neap_pool *pool, size_t size, struct neap_buf **buf);
+
+/* The same from the size classes alone, below the pool's minimum: for exact copies. */
+int neap_pool_take_small(struct neap_pool *pool, size_t size, struct neap_buf **buf);
+
+/* `size` rounded up to the pool's minimum, or 0 when it is above the largest buf; the buf
+ * that neap_pool_take() gives is that large or, with size classes, larger. */
+uint32_t neap_pool_rounded(const struct neap_pool *pool, size_t size);
+
+/* private: the last holder is gone. */
+void neap_pool_put(struct neap_buf *buf);
+
+/* private: the last holder of memory that no pool owns is gone (foreign.c). */
+void neap_foreign_put(struct neap_buf *buf);
+
+static inline struct neap_pool *neap_buf_pool(const struct neap_buf *buf)
+{
+    return buf->slab ? buf->slab->pool : NULL;
+}
+
+static inline void neap_buf_retain(struct neap_buf *buf)
+{
+    buf->refs++;
+}
+
+/* own: takes one count. */
+static inline void neap_buf_release(struct neap_buf *buf)
+{
+    if (--buf->refs) return;
+    if (buf->slab)
+        neap_pool_put(buf);
+    else
+        neap_foreign_put(buf);
+}

@@ -1,0 +1,301 @@
+#include "iobuf/reader.h"
+
+#include <string.h>
+
+#include "base/panic.h"
+#include "scan/find.h"
+
+enum {
+    READERS_MAX = 1 << 21,
+    SMALL_ROOM = 4, /* a buf with less than this part of it left is not filled further */
+};
+
+static struct neap_slots readers = NEAP_SLOTS(struct neap_reader, READERS_MAX);
+
+struct neap_reader *neap_reader_of(uint32_t slot, uint32_t gen)
+{
+    return neap_slots_find(&readers, slot, gen);
+}
+
+static uint32_t unread(const struct neap_reader *r)
+{
+    return r->end - r->start;
+}
+
+/* Slices before `start` may claim what is before them, but never what is still unread. */
+static void moved(struct neap_reader *r)
+{
+    neap_assert(r->start <= r->end && r->end <= r->buf->capacity, "unread bytes lie in the buf");
+    r->buf->unread_from = r->start;
+    r->buf->unread_to = r->end;
+}
+
+/* ---- the life of a reader ---- */
+
+int neap_reader_create(uint32_t pool_slot, uint32_t pool_gen, uint32_t max_read,
+                       struct neap_handle *handle)
+{
+    struct neap_pool *pool = neap_pool_of(pool_slot, pool_gen);
+    if (!pool) return NEAP_E_STALE;
+    if (pool->closed) return NEAP_E_CLOSED;
+    uint32_t slot;
+    struct neap_reader *r = neap_slots_take(&readers, &slot);
+    if (!r) return NEAP_E_MEMORY;
+    neap_pool_keep(pool);
+    r->slot = slot;
+    r->pool = pool;
+    r->max_read = max_read;
+    *handle = (struct neap_handle){slot, r->head.gen};
+    return NEAP_OK;
+}
+
+static void leave_buf(struct neap_reader *r)
+{
+    struct neap_buf *buf = r->buf;
+    if (!buf) return;
+    buf->unread_from = buf->unread_to = 0;
+    r->buf = NULL;
+    r->start = r->end = 0;
+    neap_buf_release(buf);
+}
+
+int neap_reader_close(uint32_t slot, uint32_t gen)
+{
+    struct neap_reader *r = neap_reader_of(slot, gen);
+    if (!r) return NEAP_E_STALE;
+    if (!r->pool) return NEAP_OK;
+    leave_buf(r);
+    neap_pool_unkeep(r->pool);
+    r->pool = NULL;
+    r->ending = NEAP_E_CLOSED;
+    return NEAP_OK;
+}
+
+int neap_reader_release(uint32_t slot, uint32_t gen)
+{
+    int result = neap_reader_close(slot, gen);
+    if (result == NEAP_OK) neap_slots_give(&readers, slot);
+    return result;
+}
+
+void neap_reader_finalize(void *handle)
+{
+    const struct neap_handle *h = handle;
+    neap_reader_release(h->slot, h->gen);
+}
+
+void neap_reader_rest(struct neap_reader *r)
+{
+    if (unread(r) == 0) leave_buf(r);
+}
+
+int neap_reader_idle(uint32_t slot, uint32_t gen)
+{
+    struct neap_reader *r = neap_reader_of(slot, gen);
+    if (!r) return NEAP_E_STALE;
+    neap_reader_rest(r);
+    return NEAP_OK;
+}
+
+/* ---- filling ---- */
+
+/* The unread bytes go to the front of `to`. */
+static void move_to(struct neap_reader *r, struct neap_buf *to)
+{
+    uint32_t n = unread(r);
+    if (n) memmove(to->mem, r->buf->mem + r->start, n);
+    r->pool->stats.bytes_moved += n;
+    if (to != r->buf) {
+        leave_buf(r);
+        r->buf = to;
+    }
+    r->start = 0;
+    r->end = n;
+    moved(r);
+}
+
+static uint32_t smaller(uint64_t a, uint64_t b)
+{
+    return (uint32_t)(a < b ? a : b);
+}
+
+/* Memory follows what came, not what was asked for: at most 2 x that + 16 KiB. */
+static int fresh_buf(struct neap_reader *r, uint32_t want)
+{
+    uint64_t came = unread(r);
+    uint32_t size = smaller(want > 2 * came ? want : 2 * came, 2 * came + NEAP_BUF_MIN_BYTES);
+    struct neap_buf *to;
+    int result = neap_pool_take(r->pool, size, &to);
+    if (result == NEAP_OK) move_to(r, to);
+    return result;
+}
+
+/* May the next read go behind the unread bytes, where they are? Not if `want` bytes can
+ * never lie there: the sooner they move, the fewer they are. */
+static bool room_suffices(const struct neap_reader *r, uint32_t want)
+{
+    uint32_t room = r->buf->capacity - r->end;
+    if (want > unread(r) && want - unread(r) <= room) return true;
+    bool early = want > unread(r) && r->start > 0;
+    return !early && room >= r->buf->capacity / SMALL_ROOM;
+}
+
+/* A buf with nothing unread: begin at its front if nobody else holds it, unless it was made
+ * for one large message. */
+static void begin_again(struct neap_reader *r, uint32_t want)
+{
+    bool normal = r->buf->capacity <= 2 * (uint64_t)r->pool->min_size;
+    if (r->buf->refs == 1 && (normal || want > r->pool->min_size))
+        move_to(r, r->buf);
+    else if (!normal)
+        leave_buf(r);
+}
+
+int neap_reader_make_room(struct neap_reader *r, uint32_t want, struct neap_room *room)
+{
+    if (!r->pool || r->pool->closed) return NEAP_E_CLOSED;
+    int result = NEAP_OK;
+    if (r->buf && unread(r) == 0) begin_again(r, want);
+    if (!r->buf) {
+        result = fresh_buf(r, want);
+    } else if (!room_suffices(r, want)) {
+        bool alone = r->buf->refs == 1 && r->start && want <= r->buf->capacity;
+        if (alone)
+            move_to(r, r->buf);
+        else
+            result = fresh_buf(r, want);
+    }
+    if (result == NEAP_OK)
+        *room = (struct neap_room){r->buf->mem + r->end, r->buf->capacity - r->end};
+    return result;
+}
+
+void neap_reader_got(struct neap_reader *r, uint32_t n)
+{
+    r->end += n;
+    moved(r);
+}
+
+int neap_reader_room(uint32_t slot, uint32_t gen, uint32_t want, struct neap_room *room)
+{
+    struct neap_reader *r = neap_reader_of(slot, gen);
+    return r ? neap_reader_make_room(r, want, room) : NEAP_E_STALE;
+}
+
+int neap_reader_filled(uint32_t slot, uint32_t gen, uint32_t n)
+{
+    struct neap_reader *r = neap_reader_of(slot, gen);
+    if (!r) return NEAP_E_STALE;
+    if (!r->buf || n > r->buf->capacity - r->end) return NEAP_E_RANGE;
+    neap_reader_got(r, n);
+    return NEAP_OK;
+}
+
+int neap_reader_feed(uint32_t slot, uint32_t gen, const char *bytes, uint32_t n)
+{
+    struct neap_reader *r = neap_reader_of(slot, gen);
+    if (!r) return NEAP_E_STALE;
+    for (uint32_t done = 0; done < n;) {
+        struct neap_room room;
+        int result = neap_reader_make_room(r, unread(r) + 1, &room);
+        if (result < 0) return result;
+        uint32_t part = smaller(n - done, room.size);
+        memcpy(room.at, bytes + done, part);
+        neap_reader_got(r, part);
+        done += part;
+    }
+    return NEAP_OK;
+}
+
+int neap_reader_end(uint32_t slot, uint32_t gen, int err)
+{
+    struct neap_reader *r = neap_reader_of(slot, gen);
+    if (!r) return NEAP_E_STALE;
+    if (r->ending == NEAP_OK) r->ending = err;
+    return NEAP_OK;
+}
+
+/* ---- reading ---- */
+
+/* Fewer bytes are here than asked: is that the end, or must the caller fill? */
+static int lacking(const struct neap_reader *r)
+{
+    if (r->ending == NEAP_E_EOF && unread(r)) return NEAP_E_SHORT;
+    return r->ending == NEAP_OK ? NEAP_E_AGAIN : r->ending;
+}
+
+static void consume(struct neap_reader *r, uint32_t n)
+{
+    r->start += n;
+    r->searched = 0;
+    moved(r);
+}
+
+/* A slice of the first n unread bytes; `skip` more behind it are consumed with it. */
+static int cut(struct neap_reader *r, uint32_t n, uint32_t skip, struct neap_handle *handle)
+{
+    struct neap_slice *s = neap_slice_make(r->buf, r->start, r->start, r->start + n);
+    if (!s) return NEAP_E_MEMORY;
+    consume(r, n + skip);
+    *handle = neap_slice_handle(s);
+    return NEAP_OK;
+}
+
+/* An empty slice needs a buf to be a view of. */
+static int cut_nothing(struct neap_reader *r, struct neap_handle *handle)
+{
+    struct neap_room room;
+    int result = r->buf ? NEAP_OK : neap_reader_make_room(r, 0, &room);
+    if (result == NEAP_OK) result = cut(r, 0, 0, handle);
+    neap_reader_rest(r);
+    return result;
+}
+
+int neap_reader_read(uint32_t slot, uint32_t gen, uint32_t n, struct neap_handle *handle)
+{
+    struct neap_reader *r = neap_reader_of(slot, gen);
+    if (!r) return NEAP_E_STALE;
+    if (!r->pool) return NEAP_E_CLOSED;
+    if (n > r->max_read) return NEAP_E_OVERSIZED;
+    if (n == 0) return cut_nothing(r, handle);
+    return unread(r) >= n ? cut(r, n, 0, handle) : lacking(r);
+}
+
+int neap_reader_read_any(uint32_t slot, uint32_t gen, uint32_t max, struct neap_handle *handle)
+{
+    struct neap_reader *r = neap_reader_of(slot, gen);
+    if (!r) return NEAP_E_STALE;
+    if (!r->pool) return NEAP_E_CLOSED;
+    return unread(r) ? cut(r, smaller(unread(r), max), 0, handle) : lacking(r);
+}
+
+/* Where the delimiter stands behind `start`, or -1. Bytes that an earlier call has seen are
+ * not searched again, but for a part of the delimiter at their end. */
+static int64_t find_delimiter(struct neap_reader *r, const char *delimiter, uint32_t size)
+{
+    uint32_t from = r->searched > size - 1 ? r->searched - (size - 1) : 0;
+    int64_t at = neap_find(r->buf->mem + r->start, unread(r), delimiter, size, from);
+    if (at < 0) r->searched = unread(r);
+    return at;
+}
+
+int neap_reader_read_until(uint32_t slot, uint32_t gen, const char *delimiter, uint32_t size,
+                           uint32_t max, bool inclusive, struct neap_handle *handle)
+{
+    struct neap_reader *r = neap_reader_of(slot, gen);
+    if (!r) return NEAP_E_STALE;
+    if (!r->pool) return NEAP_E_CLOSED;
+    if (size == 0) return NEAP_E_RANGE;
+    if (unread(r) == 0) return lacking(r);
+    int64_t at = find_delimiter(r, delimiter, size);
+    bool too_long = at < 0 ? unread(r) >= (uint64_t)max + size : at > max;
+    if (too_long) return NEAP_E_OVERSIZED;
+    if (at < 0) return lacking(r);
+    return cut(r, (uint32_t)at + (inclusive ? size : 0), inclusive ? 0 : size, handle);
+}
+
+int neap_reader_buffered(uint32_t slot, uint32_t gen)
+{
+    struct neap_reader *r = neap_reader_of(slot, gen);
+    return r ? (int)unread(r) : NEAP_E_STALE;
+}

@@ -1,0 +1,36 @@
+/* reader.h - bytes as they come, cut into slices where they lie.
+ *
+ * A reader owns one buf while bytes are unread in it (or while somebody fills it)
+ * and none otherwise. Unread bytes are [start, end) of that buf; behind `end` is the
+ * room. A slice that is read out is a view of the buf and outlives the reader. When
+ * the bytes of one read() cannot lie side by side in what is left, the unread ones
+ * move to a larger buf, which grows with what came and not with what was asked.
+ *
+ *     neap_reader_make_room(r, want, &room);  n = read(fd, room.at, room.size);
+ *     neap_reader_got(r, n);                  neap_reader_cut(r, 4, &slice);
+ *
+ * It knows no descriptor. Limits: one read at most `max_read` bytes; at most
+ * 2 × the unread bytes + 16 KiB are held for one that is not complete.
+ * Thread: the pool's. */
+#pragma once
+
+#include "iobuf/slice.h"
+
+struct neap_reader {
+    struct neap_slot head;
+    uint32_t slot;
+    struct neap_pool *pool; /* kept open; NULL once closed */
+    struct neap_buf *buf;   /* NULL while nothing is unread and nobody fills it */
+    uint32_t start;
+    uint32_t end;
+    uint32_t max_read;
+    uint32_t searched;      /* unread bytes that the last search for a delimiter has seen */
+    int ending;             /* why nothing more will come; NEAP_OK: it may */
+};
+
+struct neap_reader *neap_reader_of(uint32_t slot, uint32_t gen);
+
+/* The same as the public functions, for who holds the reader itself. */
+int neap_reader_make_room(struct neap_reader *r, uint32_t want, struct neap_room *room);
+void neap_reader_got(struct neap_reader *r, uint32_t n);
+void neap_reader_rest(struct neap_reader *r);

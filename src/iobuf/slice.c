@@ -1,0 +1,354 @@
+#include "iobuf/slice.h"
+
+#include <string.h>
+
+#include "base/panic.h"
+
+struct neap_slots neap_slices = NEAP_SLOTS(struct neap_slice, NEAP_SLICES_MAX);
+static struct neap_slice_stats counts;
+
+static struct neap_pool_stats *stats_of(const struct neap_slice *s)
+{
+    static struct neap_pool_stats foreign; /* memory that no pool owns: counted, not shown */
+    struct neap_pool *pool = neap_buf_pool(s->buf);
+    return pool ? &pool->stats : &foreign;
+}
+
+/* ---- making and ending ---- */
+
+static void link_extent(struct neap_slice *s, struct neap_buf *buf)
+{
+    uint32_t slot = neap_slice_slot(s);
+    s->prev = 0;
+    s->next = buf->extents;
+    if (s->next) neap_slice_at(s->next)->prev = slot;
+    buf->extents = slot;
+    s->buf = buf;
+    buf->clones += s->clone;
+    neap_buf_retain(buf);
+    stats_of(s)->bytes_referenced += s->bound - s->free;
+}
+
+/* The buf keeps the count that the slice had. */
+static void unlink_extent(struct neap_slice *s)
+{
+    if (s->prev)
+        neap_slice_at(s->prev)->next = s->next;
+    else
+        s->buf->extents = s->next;
+    if (s->next) neap_slice_at(s->next)->prev = s->prev;
+    s->buf->clones -= s->clone;
+    stats_of(s)->bytes_referenced -= s->bound - s->free;
+}
+
+/* All that changes [free, bound) goes through here, so that the counter stays true. */
+static void reshape(struct neap_slice *s, uint32_t free, uint32_t base, uint32_t bound)
+{
+    neap_assert(free <= base && base <= bound && bound <= s->buf->capacity,
+                "free <= base <= bound <= capacity");
+    stats_of(s)->bytes_referenced += (uint64_t)(bound - free) - (s->bound - s->free);
+    s->free = free;
+    s->base = base;
+    s->bound = bound;
+}
+
+void neap_slice_grow(struct neap_slice *s, uint32_t n)
+{
+    reshape(s, s->free, s->base, s->bound + n);
+}
+
+void neap_slice_shift(struct neap_slice *s, uint32_t n)
+{
+    reshape(s, s->free, s->base + n, s->bound);
+}
+
+static struct neap_slice *take_slot(void)
+{
+    uint32_t slot;
+    return neap_slots_take(&neap_slices, &slot);
+}
+
+struct neap_slice *neap_slice_make(struct neap_buf *buf, uint32_t free, uint32_t base,
+                                   uint32_t bound)
+{
+    neap_assert(free <= base && base <= bound && bound <= buf->capacity,
+                "free <= base <= bound <= capacity");
+    struct neap_slice *s = take_slot();
+    if (!s) return NULL;
+    s->free = free;
+    s->base = base;
+    s->bound = bound;
+    link_extent(s, buf);
+    stats_of(s)->slices_made++;
+    stats_of(s)->slices_live++;
+    return s;
+}
+
+static void count_ending(struct neap_slice *s, enum neap_slice_ending ending)
+{
+    struct neap_pool_stats *stats = stats_of(s);
+    stats->slices_live--;
+    switch (ending) {
+    case NEAP_RELEASED: stats->slices_released++; break;
+    case NEAP_TAKEN: stats->slices_taken++; break;
+    case NEAP_DROPPED: stats->slices_dropped++; break;
+    case NEAP_COLLECTED: stats->slices_collected++; break;
+    }
+}
+
+void neap_slice_end(struct neap_slice *s, enum neap_slice_ending ending)
+{
+    struct neap_buf *buf = s->buf;
+    count_ending(s, ending);
+    unlink_extent(s);
+    neap_slots_give(&neap_slices, neap_slice_slot(s));
+    neap_buf_release(buf); /* buf and its pool may be gone after this call */
+}
+
+int neap_slice_stale(void)
+{
+    counts.stale_uses++;
+    return NEAP_E_STALE;
+}
+
+int neap_slice_release(uint32_t slot, uint32_t gen)
+{
+    struct neap_slice *s = neap_slice_of(slot, gen);
+    if (!s) {
+        counts.double_releases++;
+        return NEAP_E_STALE;
+    }
+    neap_slice_end(s, NEAP_RELEASED);
+    return NEAP_OK;
+}
+
+void neap_slice_finalize(void *handle)
+{
+    const struct neap_handle *h = handle;
+    struct neap_slice *s = neap_slice_of(h->slot, h->gen);
+    if (s) neap_slice_end(s, NEAP_COLLECTED);
+}
+
+void neap_slice_stats(struct neap_slice_stats *stats)
+{
+    *stats = counts;
+    stats->live = neap_slices.live;
+}
+
+/* ---- claims ---- */
+
+static bool overlaps(uint32_t from, uint32_t to, uint32_t other_from, uint32_t other_to)
+{
+    return from < other_to && other_from < to;
+}
+
+bool neap_buf_claimed(const struct neap_buf *buf, const struct neap_slice *except, uint32_t from,
+                      uint32_t to)
+{
+    if (overlaps(from, to, buf->unread_from, buf->unread_to)) return true;
+    for (uint32_t slot = buf->extents; slot; slot = neap_slice_at(slot)->next) {
+        const struct neap_slice *other = neap_slice_at(slot);
+        if (other != except && overlaps(from, to, other->free, other->bound)) return true;
+    }
+    return false;
+}
+
+/* Prefixes are exclusive by birth; only a clone, or a reader that still holds the bytes, can
+ * have a claim on the same ones. */
+bool neap_slice_contested(const struct neap_slice *s, uint32_t from, uint32_t to)
+{
+    const struct neap_buf *buf = s->buf;
+    if (overlaps(from, to, buf->unread_from, buf->unread_to)) return true;
+    return buf->clones && neap_buf_claimed(buf, s, from, to);
+}
+
+/* ---- shape ---- */
+
+int neap_slice_info(uint32_t slot, uint32_t gen, struct neap_slice_info *info)
+{
+    const struct neap_slice *s = neap_slice_of(slot, gen);
+    if (!s) return neap_slice_stale();
+    *info = (struct neap_slice_info){.free = s->free,
+                                     .base = s->base,
+                                     .bound = s->bound,
+                                     .buf_bytes = s->buf->capacity,
+                                     .read_only = !s->buf->slab};
+    return NEAP_OK;
+}
+
+int neap_slice_size(uint32_t slot, uint32_t gen)
+{
+    const struct neap_slice *s = neap_slice_of(slot, gen);
+    return s ? (int)neap_slice_bytes_count(s) : neap_slice_stale();
+}
+
+int neap_slice_retain(uint32_t slot, uint32_t gen, struct neap_handle *handle)
+{
+    struct neap_slice *s = neap_slice_of(slot, gen);
+    if (!s) return neap_slice_stale();
+    struct neap_slice *clone = neap_slice_make(s->buf, s->base, s->base, s->bound);
+    if (!clone) return NEAP_E_MEMORY;
+    clone->clone = true;
+    clone->buf->clones++;
+    *handle = neap_slice_handle(clone);
+    return NEAP_OK;
+}
+
+int neap_slice_split(uint32_t slot, uint32_t gen, uint32_t n, struct neap_handle *handle)
+{
+    struct neap_slice *s = neap_slice_of(slot, gen);
+    if (!s) return neap_slice_stale();
+    if (n > neap_slice_bytes_count(s)) return NEAP_E_RANGE;
+    uint32_t cut = s->base + n;
+    struct neap_slice *front = neap_slice_make(s->buf, s->free, s->base, cut);
+    if (!front) return NEAP_E_MEMORY;
+    front->clone = s->clone;
+    front->buf->clones += s->clone;
+    reshape(s, cut, cut, s->bound);
+    *handle = neap_slice_handle(front);
+    return NEAP_OK;
+}
+
+static uint32_t at_most(uint32_t n, uint32_t most)
+{
+    return n < most ? n : most;
+}
+
+int neap_slice_truncate_front(uint32_t slot, uint32_t gen, uint32_t n)
+{
+    struct neap_slice *s = neap_slice_of(slot, gen);
+    if (!s) return neap_slice_stale();
+    reshape(s, s->free, s->base + at_most(n, neap_slice_bytes_count(s)), s->bound);
+    return (int)neap_slice_bytes_count(s);
+}
+
+int neap_slice_truncate_back(uint32_t slot, uint32_t gen, uint32_t n)
+{
+    struct neap_slice *s = neap_slice_of(slot, gen);
+    if (!s) return neap_slice_stale();
+    reshape(s, s->free, s->base, s->bound - at_most(n, neap_slice_bytes_count(s)));
+    return (int)neap_slice_bytes_count(s);
+}
+
+int neap_slice_expand_front(uint32_t slot, uint32_t gen, uint32_t n)
+{
+    struct neap_slice *s = neap_slice_of(slot, gen);
+    if (!s) return neap_slice_stale();
+    if (n > s->base - s->free) return 0;
+    if (n && neap_slice_contested(s, s->base - n, s->base)) return 0;
+    reshape(s, s->free, s->base - n, s->bound);
+    return 1;
+}
+
+int neap_slice_free_entire_prefix(uint32_t slot, uint32_t gen)
+{
+    struct neap_slice *s = neap_slice_of(slot, gen);
+    if (!s) return neap_slice_stale();
+    if (!s->buf->slab) return NEAP_E_READ_ONLY;
+    if (neap_buf_claimed(s->buf, s, 0, s->base)) return NEAP_E_OVERLAP;
+    reshape(s, 0, s->base, s->bound);
+    return NEAP_OK;
+}
+
+int neap_slice_release_previous(uint32_t slot, uint32_t gen, uint32_t prev_slot,
+                                uint32_t prev_gen)
+{
+    struct neap_slice *s = neap_slice_of(slot, gen);
+    struct neap_slice *prev = neap_slice_of(prev_slot, prev_gen);
+    if (!s || !prev) return neap_slice_stale();
+    if (s == prev) return NEAP_E_RANGE;
+    uint32_t from = prev->free;
+    bool merges = s->buf == prev->buf && s->buf->slab && prev->bound == s->free;
+    neap_slice_end(prev, NEAP_RELEASED);
+    if (merges) merges = !neap_slice_contested(s, from, s->free);
+    if (merges) reshape(s, from, s->base, s->bound);
+    return merges;
+}
+
+/* The slice moves to a buf of its own, which keeps the same count: one holder, the slice. */
+static void move_to(struct neap_slice *s, struct neap_buf *to)
+{
+    struct neap_buf *from = s->buf;
+    uint32_t size = s->bound - s->free;
+    memcpy(to->mem, from->mem + s->free, size);
+    unlink_extent(s);
+    s->clone = false;
+    s->base -= s->free;
+    s->bound = size;
+    s->free = 0;
+    link_extent(s, to);
+    neap_buf_release(to); /* the count of the taker: the slice has its own */
+    neap_buf_release(from);
+}
+
+int neap_slice_detach(uint32_t slot, uint32_t gen)
+{
+    struct neap_slice *s = neap_slice_of(slot, gen);
+    if (!s) return neap_slice_stale();
+    if (!s->buf->slab) return 0;
+    uint32_t before = s->buf->capacity;
+    struct neap_buf *to;
+    int taken = neap_pool_take_small(neap_buf_pool(s->buf), s->bound - s->free, &to);
+    if (taken < 0) return taken;
+    if (to->capacity >= before) {
+        neap_buf_release(to);
+        return 0;
+    }
+    move_to(s, to);
+    return (int)(before - to->capacity);
+}
+
+/* ---- coalesce ---- */
+
+static bool touches(const struct neap_slice *a, const struct neap_slice *b)
+{
+    return a->buf == b->buf && a->buf->slab && a->bound == b->free && b->free == b->base;
+}
+
+static bool merge(struct neap_slice *a, struct neap_slice *b, uint32_t max_size)
+{
+    uint64_t sum = (uint64_t)neap_slice_bytes_count(a) + neap_slice_bytes_count(b);
+    if (!touches(a, b) || sum > max_size) return false;
+    uint32_t bound = b->bound;
+    if (b->clone && !a->clone) {
+        a->clone = true;
+        a->buf->clones++;
+    }
+    neap_slice_end(b, NEAP_TAKEN);
+    reshape(a, a->free, a->base, bound);
+    return true;
+}
+
+/* All must be live, and none may stand twice. A slice that was seen is marked in `queued`,
+ * which nobody uses for a slice that a script owns. */
+static int check_all(const struct neap_handle *handles, uint32_t count, uint32_t *where)
+{
+    int result = NEAP_OK;
+    uint32_t marked = 0;
+    for (; marked < count && result == NEAP_OK; marked++) {
+        struct neap_slice *s = neap_slice_of(handles[marked].slot, handles[marked].gen);
+        if (!s)
+            result = neap_slice_stale();
+        else if (s->queued)
+            result = NEAP_E_RANGE;
+        else
+            s->queued = 1;
+    }
+    if (result < 0) *where = --marked;
+    for (uint32_t i = 0; i < marked; i++) neap_slice_at(handles[i].slot)->queued = 0;
+    return result;
+}
+
+int neap_slice_coalesce(struct neap_handle *handles, uint32_t count, uint32_t max_size,
+                        uint32_t *where)
+{
+    int result = check_all(handles, count, where);
+    if (result < 0) return result;
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        struct neap_slice *s = neap_slice_at(handles[i].slot);
+        if (kept && merge(neap_slice_at(handles[kept - 1].slot), s, max_size)) continue;
+        handles[kept++] = handles[i];
+    }
+    return (int)kept;
+}

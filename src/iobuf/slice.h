@@ -1,0 +1,99 @@
+/* slice.h - counted views of bufs; the inside of what scripts hold as handles.
+ *
+ * A struct neap_slice is the descriptor: [base, bound) of a buf, with the free
+ * prefix [free, base) that no other slice may claim. It lives in a table that
+ * never moves. Scripts name it by slot and generation; C code of neap holds the
+ * pointer. All live slices of a buf are linked, so a claim on bytes can be checked
+ * against every other one; the walk is made only where an overlap is possible.
+ *
+ *     struct neap_slice *s = neap_slice_make(buf, free, base, bound);   // NULL: no memory
+ *     neap_slice_end(s, &stats->slices_released);
+ *
+ * Limits: NEAP_SLICES_MAX live at once. Thread: the pool's. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/slots.h"
+#include "iobuf/pool.h"
+
+enum { NEAP_SLICES_MAX = 1 << 24 };
+
+struct neap_slice {
+    struct neap_slot head;
+    struct neap_buf *buf;
+    uint32_t free;   /* offsets in the buf: free <= base <= bound <= capacity */
+    uint32_t base;
+    uint32_t bound;
+    uint32_t prev;   /* private: slots of its neighbours in the buf's list, 0: none */
+    uint32_t next;
+    uint32_t queued; /* for whoever owns it: slot of the next slice in a queue */
+    bool clone;      /* made by retain: may overlap another slice */
+};
+
+extern struct neap_slots neap_slices;
+
+static inline struct neap_slice *neap_slice_of(uint32_t slot, uint32_t gen)
+{
+    if (__builtin_expect(slot >= neap_slices.count, 0)) return NULL;
+    struct neap_slice *s = (struct neap_slice *)neap_slices.items + slot;
+    return s->head.gen == gen ? s : NULL;
+}
+
+static inline struct neap_slice *neap_slice_at(uint32_t slot)
+{
+    return (struct neap_slice *)neap_slices.items + slot;
+}
+
+static inline uint32_t neap_slice_slot(const struct neap_slice *s)
+{
+    return (uint32_t)(s - (struct neap_slice *)neap_slices.items);
+}
+
+static inline uint32_t neap_slice_bytes_count(const struct neap_slice *s)
+{
+    return s->bound - s->base;
+}
+
+static inline uint8_t *neap_slice_data(const struct neap_slice *s)
+{
+    return s->buf->mem + s->base;
+}
+
+static inline struct neap_handle neap_slice_handle(const struct neap_slice *s)
+{
+    return (struct neap_handle){neap_slice_slot(s), s->head.gen};
+}
+
+/* A live slice of [base, bound), retaining the buf. err: NULL, no memory. */
+struct neap_slice *neap_slice_make(struct neap_buf *buf, uint32_t free, uint32_t base,
+                                   uint32_t bound);
+
+/* How a slice ended; says which counter of its pool grows. */
+enum neap_slice_ending { NEAP_RELEASED, NEAP_TAKEN, NEAP_DROPPED, NEAP_COLLECTED };
+
+/* End the slice and release its buf. own: takes.  s may be another slice after this call. */
+void neap_slice_end(struct neap_slice *s, enum neap_slice_ending ending);
+
+/* For a writer's queue: n more bytes at the back, which nobody else may have a claim on; n
+ * bytes fewer at the front. */
+void neap_slice_grow(struct neap_slice *s, uint32_t n);
+void neap_slice_shift(struct neap_slice *s, uint32_t n);
+
+/* The caller becomes the owner: the handle that named it is stale from now on. */
+static inline void neap_slice_own(struct neap_slice *s)
+{
+    neap_slots_rename(&s->head);
+}
+
+/* Count and return NEAP_E_STALE. */
+int neap_slice_stale(void);
+
+/* Does a live slice other than `except`, or a reader's unread bytes, touch [from, to)? */
+bool neap_buf_claimed(const struct neap_buf *buf, const struct neap_slice *except, uint32_t from,
+                      uint32_t to);
+
+/* The same question, answered without a walk where no overlap is possible. */
+bool neap_slice_contested(const struct neap_slice *s, uint32_t from, uint32_t to);

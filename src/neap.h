@@ -1,0 +1,433 @@
+/* neap.h - everything that libneap offers, to C programs and to LuaJIT's FFI.
+ *
+ * LuaJIT's ffi.cdef reads this file as it is, so it holds only enums, structs,
+ * prototypes and pragmas. A C program includes <stdbool.h>, <stddef.h> and
+ * <stdint.h> before it.
+ *
+ * Handles. Pools, slices, allocators, streams and listeners are named by a slot
+ * and a generation. A handle whose thing is gone is *stale*: every function finds
+ * that out and returns NEAP_E_STALE, so a wrong handle is an error and never a
+ * wild pointer. Functions that make something fill a struct neap_handle.
+ *
+ * Ownership. *borrows*: until it returns. *takes*: the caller's reference is gone
+ * if the call returns anything but a misuse (NEAP_E_STALE, NEAP_E_RANGE). *returns
+ * owned*: the caller releases. *returns borrowed*: valid until the named event.
+ *
+ * Results. Functions that return int return NEAP_OK or more, or a negative enum
+ * neap_err. Sizes and offsets are bytes; offsets count from 0.
+ *
+ * Thread: one, unless a function says otherwise. */
+#pragma once
+#pragma GCC visibility push(default)
+
+enum neap_err {
+    NEAP_OK = 0,
+    NEAP_E_AGAIN = -1,         /* not now: wait and call again */
+    NEAP_E_EOF = -2,           /* the peer will send nothing more */
+    NEAP_E_SHORT = -3,         /* the peer ended before all of it came */
+    NEAP_E_CLOSED = -4,        /* the thing was closed on this side */
+    NEAP_E_LIMIT = -5,         /* a limit set on purpose is reached */
+    NEAP_E_MEMORY = -6,        /* the system has no memory */
+    NEAP_E_OVERSIZED = -7,     /* larger than the limit for one thing */
+    NEAP_E_STALE = -8,         /* misuse: the handle names nothing any more */
+    NEAP_E_RANGE = -9,         /* misuse: an offset or size outside the thing */
+    NEAP_E_OVERLAP = -10,      /* misuse: another live slice has a claim on these bytes */
+    NEAP_E_READ_ONLY = -11,    /* misuse: this memory is not the pool's to write */
+    NEAP_E_BUSY = -12,         /* the thing is in use */
+    NEAP_E_RESET = -13,        /* the peer reset the connection */
+    NEAP_E_REFUSED = -14,      /* nobody listens there */
+    NEAP_E_TIMEOUT = -15,      /* it took too long */
+    NEAP_E_UNREACHABLE = -16,  /* no way to that address */
+    NEAP_E_ADDRESS = -17,      /* an address that does not parse, or of a kind not spoken */
+    NEAP_E_ADDRESS_IN_USE = -18,
+    NEAP_E_PERMISSION = -19,
+    NEAP_E_DESCRIPTORS = -20,  /* the process or the system has no descriptor left */
+    NEAP_E_SYSTEM = -21        /* another failure of the system: see errno */
+};
+
+enum neap_limits {
+    NEAP_BUF_MIN_BYTES = 16384,          /* the buf of a pool that was given no size */
+    NEAP_BUF_MAX_BYTES = 1073741824,     /* the largest buf: 1 GiB, so offsets fit 32 bits */
+    NEAP_CLASS_MIN_BYTES = 64,           /* the smallest size class */
+    NEAP_CLASS_MAX_BYTES = 1048576,      /* the largest; a larger buf is not kept */
+    NEAP_MAX_READ_BYTES = 1048576,       /* default limit of one read */
+    NEAP_WRITE_COPY_BYTES = 4096,        /* a smaller write is copied, a larger one queued */
+    NEAP_WRITE_HIGH_BYTES = 65536,       /* a stream with more queued makes its writer wait … */
+    NEAP_WRITE_LOW_BYTES = 16384,        /* … until no more than this is left */
+    NEAP_LINGER_BYTES = 65536,           /* read and dropped at most while a stream closes */
+    NEAP_LINGER_MS = 2000,               /* a closing stream without progress is cut after this */
+    NEAP_ADDRESS_BYTES = 160             /* room that every printed address fits in */
+};
+
+struct neap_handle {
+    uint32_t slot;
+    uint32_t gen;
+};
+
+/* The text of this header. own: returns borrowed, for ever. */
+const char *neap_header(void);
+
+/* "0.1.0". own: returns borrowed, for ever. */
+const char *neap_version(void);
+
+/* ---- Pool: a source of bufs ------------------------------------------------------------ */
+
+struct neap_pool_options {
+    double min_size;    /* bytes of the smallest buf; 0: NEAP_BUF_MIN_BYTES */
+    double limit;       /* bytes held at most; 0: none */
+    double retain;      /* free bytes kept at most; 0: 64 MiB */
+    bool classes;       /* round up to size classes (at most a fifth of a buf is waste) */
+    bool poison;        /* overwrite a recycled buf, so that stale bytes show */
+};
+
+struct neap_pool_stats {
+    uint64_t bufs_allocated;         /* ever made; a reuse does not count */
+    uint64_t bufs_reused;            /* taken from the free ones */
+    uint64_t bufs_free;              /* now */
+    uint64_t bufs_live;              /* now */
+    uint64_t bytes_allocated;        /* of the bufs ever made */
+    uint64_t bytes_held;             /* now: free + live */
+    uint64_t bytes_free;             /* now */
+    uint64_t bytes_live;             /* now */
+    uint64_t bytes_referenced;       /* now: between free and bound of all slices */
+    uint64_t bytes_wasted;           /* tails that allocators left behind */
+    uint64_t bytes_moved;            /* copied by readers to make bytes contiguous */
+    uint64_t slices_made;
+    uint64_t slices_live;            /* now */
+    uint64_t slices_released;        /* by hand */
+    uint64_t slices_taken;           /* ended by a write, a merge or a send */
+    uint64_t slices_dropped;         /* ended by the runtime, with what held them */
+    uint64_t slices_collected;       /* forgotten, and released by the collector */
+    uint64_t dropped_large;          /* bufs given back to the system: above the largest class */
+    uint64_t dropped_cap;            /* … over the cap on free bytes */
+    uint64_t dropped_decay;          /* … unused after a burst */
+    uint64_t dropped_trim;           /* … on request, or to make room under the limit */
+    uint64_t dropped_closed;         /* … because the pool is closed */
+    uint64_t limit_hits;             /* requests refused at the limit */
+};
+
+/* own: returns owned (neap_pool_release).  err: RANGE (a size out of range), MEMORY. */
+int neap_pool_create(const struct neap_pool_options *options, struct neap_handle *pool);
+
+/* Later requests fail with CLOSED; slices stay valid. Twice is harmless. err: STALE. */
+int neap_pool_close(uint32_t slot, uint32_t gen);
+
+/* Give the handle up. The pool lives on while an allocator, reader or slice needs it.
+ * own: takes the handle.  err: STALE. */
+int neap_pool_release(uint32_t slot, uint32_t gen);
+
+/* own: borrows.  err: STALE. */
+int neap_pool_stats(uint32_t slot, uint32_t gen, struct neap_pool_stats *stats);
+
+/* Give all free bufs back to the system. Returns the bytes. err: STALE (-1 as a double). */
+double neap_pool_trim(uint32_t slot, uint32_t gen);
+
+/* Give back what was not in use at any time in the last seconds before `now_ms` (any clock
+ * that does not go back). At most about `budget_bytes` a call. Returns the bytes. */
+double neap_pool_decay(uint32_t slot, uint32_t gen, double now_ms, double budget_bytes);
+
+/* The finalizer of a forgotten pool handle: neap_pool_release(), never an error. */
+void neap_pool_finalize(void *handle);
+
+/* ---- Slice: a counted view of a part of a buf ------------------------------------------ */
+
+struct neap_slice_info {
+    uint32_t free;       /* where the free prefix starts in the buf */
+    uint32_t base;       /* where the bytes start */
+    uint32_t bound;      /* where they end */
+    uint32_t buf_bytes;  /* the capacity of the buf, which the slice keeps alive */
+    bool read_only;      /* memory that no pool owns */
+};
+
+enum neap_number {       /* how neap_slice_get() and neap_slice_set() read a number */
+    NEAP_U8, NEAP_I8,
+    NEAP_U16BE, NEAP_U16LE, NEAP_I16BE, NEAP_I16LE,
+    NEAP_U32BE, NEAP_U32LE, NEAP_I32BE, NEAP_I32LE,
+    NEAP_U64BE, NEAP_U64LE, NEAP_I64BE, NEAP_I64LE,
+    NEAP_F32BE, NEAP_F32LE, NEAP_F64BE, NEAP_F64LE
+};
+
+/* err: STALE. */
+int neap_slice_info(uint32_t slot, uint32_t gen, struct neap_slice_info *info);
+
+/* The size in bytes, or STALE. */
+int neap_slice_size(uint32_t slot, uint32_t gen);
+
+/* End the slice. own: takes.  err: STALE (counted as a double release). */
+int neap_slice_release(uint32_t slot, uint32_t gen);
+
+/* The finalizer of a forgotten slice handle: releases and counts, never an error. */
+void neap_slice_finalize(void *handle);
+
+/* A second owner of the same bytes, without a free prefix. own: returns owned.
+ * err: STALE, MEMORY. */
+int neap_slice_retain(uint32_t slot, uint32_t gen, struct neap_handle *clone);
+
+/* Cut off the first n bytes (with the free prefix) as `front`; the slice keeps the rest.
+ * own: returns owned.  err: STALE, RANGE, MEMORY. */
+int neap_slice_split(uint32_t slot, uint32_t gen, uint32_t n, struct neap_handle *front);
+
+/* Drop n bytes at the front (they can be had back) or at the back (for good); n beyond the
+ * size drops all. Returns the new size. err: STALE. */
+int neap_slice_truncate_front(uint32_t slot, uint32_t gen, uint32_t n);
+int neap_slice_truncate_back(uint32_t slot, uint32_t gen, uint32_t n);
+
+/* Grow downward by n bytes. Returns 1, or 0 when the free prefix has fewer or another live
+ * slice has a claim on them; then nothing changed. err: STALE. */
+int neap_slice_expand_front(uint32_t slot, uint32_t gen, uint32_t n);
+
+/* Claim all of the buf before the slice as its prefix. err: STALE, OVERLAP (a live slice is
+ * there; nothing changed). */
+int neap_slice_free_entire_prefix(uint32_t slot, uint32_t gen);
+
+/* Release `prev`; if it ends where this slice's prefix starts, the prefix takes its place.
+ * Returns 1 if it did, else 0. own: takes prev.  err: STALE, RANGE (prev is the slice
+ * itself); then nothing changed. */
+int neap_slice_release_previous(uint32_t slot, uint32_t gen, uint32_t prev_slot,
+                                uint32_t prev_gen);
+
+/* Copy [free, bound) into a small buf of its own and let the large one go; same handle.
+ * Returns the bytes no longer pinned by this slice. err: STALE, LIMIT, MEMORY, CLOSED. */
+int neap_slice_detach(uint32_t slot, uint32_t gen);
+
+/* Merge neighbours, from the left, up to `max_size` bytes each, in place: `handles` holds
+ * the result afterwards. Returns how many are left. own: takes all, returns owned.
+ * err: STALE or RANGE (one is stale, or stands twice); then nothing changed, and *where is
+ * its index. */
+int neap_slice_coalesce(struct neap_handle *handles, uint32_t count, uint32_t max_size,
+                        uint32_t *where);
+
+/* A number at an offset; NaN when the handle is stale or the range is outside (ask
+ * neap_slice_check(), since NaN may also be what stands there). 64-bit integers come
+ * rounded to a double: use neap_slice_get64() for all their bits. */
+double neap_slice_get(uint32_t slot, uint32_t gen, uint32_t offset, int number);
+
+/* 64 bits at an offset, big-endian if `big`. err: 0, as neap_slice_get(). */
+uint64_t neap_slice_get64(uint32_t slot, uint32_t gen, uint32_t offset, bool big);
+
+/* err: STALE, RANGE. */
+int neap_slice_check(uint32_t slot, uint32_t gen, uint32_t offset, uint32_t size);
+
+/* Write a number. err: STALE, RANGE (also a value that does not fit), OVERLAP, READ_ONLY. */
+int neap_slice_set(uint32_t slot, uint32_t gen, uint32_t offset, int number, double value);
+int neap_slice_set64(uint32_t slot, uint32_t gen, uint32_t offset, bool big, uint64_t value);
+
+/* Write bytes. err: STALE, RANGE, OVERLAP, READ_ONLY. */
+int neap_slice_write(uint32_t slot, uint32_t gen, uint32_t offset, const char *bytes,
+                     uint32_t size);
+
+/* Copy `size` bytes between slices; the regions may overlap within one slice. */
+int neap_slice_copy(uint32_t slot, uint32_t gen, uint32_t offset, uint32_t from_slot,
+                    uint32_t from_gen, uint32_t from_offset, uint32_t size);
+
+/* The offset of `bytes` at or behind `from`, or EOF when they are not there.
+ * err: STALE, RANGE. */
+int neap_slice_find(uint32_t slot, uint32_t gen, const char *bytes, uint32_t size, uint32_t from);
+
+/* 1 when the slice holds just these bytes, else 0. err: STALE. */
+int neap_slice_equals(uint32_t slot, uint32_t gen, const char *bytes, uint32_t size);
+int neap_slice_equals_slice(uint32_t slot, uint32_t gen, uint32_t other_slot, uint32_t other_gen);
+
+/* The bytes themselves, for reading. own: returns borrowed, until the slice is released or
+ * changed.  err: NULL when the handle is stale. */
+const uint8_t *neap_slice_bytes(uint32_t slot, uint32_t gen);
+
+/* A slice over memory that no pool owns, without a copy: read-only, never merged, never
+ * expanded. `anchor` comes back from neap_foreign_next() when the last owner is gone.
+ * own: borrows the memory until then; returns owned.  err: OVERSIZED, MEMORY. */
+int neap_foreign_slice(const char *bytes, size_t size, uint32_t anchor,
+                       struct neap_handle *slice);
+
+/* An anchor whose memory nobody uses any more, or 0. */
+uint32_t neap_foreign_next(void);
+
+struct neap_slice_stats {
+    uint64_t live;              /* slices of all pools, foreign ones included */
+    uint64_t double_releases;
+    uint64_t stale_uses;        /* other operations on a stale handle */
+};
+
+void neap_slice_stats(struct neap_slice_stats *stats);
+
+/* ---- Allocator: cuts slices out of bufs, one behind the other -------------------------- */
+
+/* own: returns owned (neap_allocator_release); keeps the pool open.  err: STALE, RANGE
+ * (reserve above NEAP_BUF_MAX_BYTES), MEMORY, CLOSED. */
+int neap_allocator_create(uint32_t pool_slot, uint32_t pool_gen, uint32_t reserve,
+                          struct neap_handle *allocator);
+
+/* A slice of n bytes, undefined, with `reserve` bytes of free prefix. own: returns owned.
+ * err: STALE, CLOSED, OVERSIZED, LIMIT, MEMORY. */
+int neap_allocator_alloc(uint32_t slot, uint32_t gen, uint32_t n, struct neap_handle *slice);
+
+/* The same, filled. own: borrows bytes. */
+int neap_allocator_copy(uint32_t slot, uint32_t gen, const char *bytes, uint32_t n,
+                        struct neap_handle *slice);
+
+/* Give the current buf up; later calls fail with CLOSED. Twice is harmless. err: STALE. */
+int neap_allocator_close(uint32_t slot, uint32_t gen);
+
+/* Close, and end the handle. own: takes.  err: STALE. */
+int neap_allocator_release(uint32_t slot, uint32_t gen);
+void neap_allocator_finalize(void *handle);
+
+/* ---- Reader: bytes that came, cut into slices ------------------------------------------ */
+
+struct neap_room {
+    uint8_t *at;
+    uint32_t size;
+};
+
+/* own: returns owned (neap_reader_release); keeps the pool open.  err: STALE, CLOSED, MEMORY. */
+int neap_reader_create(uint32_t pool_slot, uint32_t pool_gen, uint32_t max_read,
+                       struct neap_handle *reader);
+int neap_reader_release(uint32_t slot, uint32_t gen);
+void neap_reader_finalize(void *handle);
+
+/* Room to put bytes in, so that `want` bytes can come to lie side by side. own: returns
+ * borrowed, until the next call on this reader.  err: STALE, CLOSED, LIMIT, MEMORY. */
+int neap_reader_room(uint32_t slot, uint32_t gen, uint32_t want, struct neap_room *room);
+
+/* `n` bytes were put into the room. err: STALE, RANGE. */
+int neap_reader_filled(uint32_t slot, uint32_t gen, uint32_t n);
+
+/* The bytes, copied in. own: borrows.  err: as neap_reader_room(). */
+int neap_reader_feed(uint32_t slot, uint32_t gen, const char *bytes, uint32_t n);
+
+/* Nothing more will come, because of `err` (NEAP_E_EOF: the regular end). */
+int neap_reader_end(uint32_t slot, uint32_t gen, int err);
+
+/* Exactly n bytes / from 1 to `max` bytes, without a copy. own: returns owned.
+ * err: AGAIN (fill first), EOF, SHORT (fewer than n came; they stay), OVERSIZED (n above
+ * the reader's limit), CLOSED, STALE, MEMORY, or what neap_reader_end() was told. */
+int neap_reader_read(uint32_t slot, uint32_t gen, uint32_t n, struct neap_handle *slice);
+int neap_reader_read_any(uint32_t slot, uint32_t gen, uint32_t max, struct neap_handle *slice);
+
+/* Up to the delimiter, which is consumed and belongs to the slice only if `inclusive`.
+ * own: returns owned.  err: as neap_reader_read(); OVERSIZED: no delimiter in the first
+ * `max` bytes, nothing consumed. */
+int neap_reader_read_until(uint32_t slot, uint32_t gen, const char *delimiter, uint32_t size,
+                           uint32_t max, bool inclusive, struct neap_handle *slice);
+
+/* Unread bytes that are here. err: STALE. */
+int neap_reader_buffered(uint32_t slot, uint32_t gen);
+
+/* The caller goes to wait: a reader with nothing unread gives its buf back. err: STALE. */
+int neap_reader_idle(uint32_t slot, uint32_t gen);
+
+/* Drop what is unread; later reads are CLOSED. Twice is harmless. err: STALE. */
+int neap_reader_close(uint32_t slot, uint32_t gen);
+
+/* ---- Loop: readiness, marked for whoever asks ------------------------------------------ */
+
+enum neap_readiness {
+    NEAP_READY_READ = 1,    /* a stream has bytes, or its end */
+    NEAP_READY_WRITE = 2,   /* a stream's queue is low again, or it failed */
+    NEAP_READY_CONNECT = 4, /* a stream is connected, or could not be */
+    NEAP_READY_ACCEPT = 8,  /* a listener has connections (slot: the listener's) */
+    NEAP_READY_SIGNAL = 16  /* a signal came (slot: its number) */
+};
+
+struct neap_ready {
+    uint32_t slot;
+    uint32_t what; /* enum neap_readiness, or-ed */
+};
+
+struct neap_loop;
+
+/* own: returns owned (neap_loop_destroy).  err: NULL. */
+struct neap_loop *neap_loop_create(void);
+
+/* Closes every stream and listener of the loop at once. own: takes. */
+void neap_loop_destroy(struct neap_loop *loop);
+
+/* Wait up to `timeout` seconds (negative: for ever) until something is ready. Returns how
+ * many entries neap_loop_next() has now; 0: the time is over, or nothing is left to wait for. */
+int neap_loop_poll(struct neap_loop *loop, double timeout);
+
+/* The next entry; false: none. Entries of things that end meanwhile vanish. */
+bool neap_loop_next(struct neap_loop *loop, struct neap_ready *ready);
+
+/* Write what was queued since the last flush. */
+void neap_loop_flush(struct neap_loop *loop);
+
+/* How many listeners are open, and streams that still have to write or to close. */
+int neap_loop_pending(struct neap_loop *loop);
+
+/* Let SIGINT and SIGTERM arrive as NEAP_READY_SIGNAL, or give them back to the system. */
+void neap_loop_catch_signals(struct neap_loop *loop, bool on);
+
+/* ---- Streams and listeners ------------------------------------------------------------- */
+
+struct neap_connection {
+    struct neap_handle stream;
+    struct neap_handle reader; /* the stream's; released with it */
+};
+
+/* Listen on tcp://IP:PORT (port 0 picks one). own: returns owned; keeps the pool open.
+ * err: ADDRESS, ADDRESS_IN_USE, PERMISSION, DESCRIPTORS, MEMORY, SYSTEM. */
+int neap_listener_open(struct neap_loop *loop, uint32_t pool_slot, uint32_t pool_gen,
+                       const char *address, struct neap_handle *listener);
+
+/* A connection that waits. own: returns owned.  err: AGAIN, STALE, DESCRIPTORS (accepting
+ * rests for a moment), MEMORY, SYSTEM. */
+int neap_listener_accept(uint32_t slot, uint32_t gen, struct neap_connection *connection);
+
+/* The address it really listens on, as tcp://IP:PORT, into room[NEAP_ADDRESS_BYTES]. */
+int neap_listener_address(uint32_t slot, uint32_t gen, char *room);
+
+int neap_listener_close(uint32_t slot, uint32_t gen);
+void neap_listener_finalize(void *handle);
+
+/* Start to connect to tcp://IP:PORT; NEAP_READY_CONNECT follows. own: returns owned.
+ * err: as neap_listener_open(), UNREACHABLE. */
+int neap_stream_connect(struct neap_loop *loop, uint32_t pool_slot, uint32_t pool_gen,
+                        const char *address, struct neap_connection *connection);
+
+/* How connecting went. err: AGAIN, REFUSED, UNREACHABLE, TIMEOUT, …, STALE. */
+int neap_stream_connected(uint32_t slot, uint32_t gen);
+
+/* One read(2) into the stream's reader, if the system has reported bytes since the last one.
+ * OK: the reader has more than before, or its end. err: AGAIN (NEAP_READY_READ will follow),
+ * STALE, LIMIT, MEMORY. */
+int neap_stream_fill(uint32_t slot, uint32_t gen, uint32_t want);
+
+/* Queue a slice or bytes behind everything queued before; written when the loop is flushed.
+ * Returns the bytes queued now (NEAP_WRITE_HIGH_BYTES and more: the writer should wait for
+ * NEAP_READY_WRITE). own: takes the slice, borrows bytes.  err: STALE, CLOSED (also after a
+ * shutdown), LIMIT, MEMORY, RESET, …: why an earlier write failed. */
+int neap_stream_write(uint32_t slot, uint32_t gen, uint32_t slice_slot, uint32_t slice_gen);
+int neap_stream_write_bytes(uint32_t slot, uint32_t gen, const char *bytes, uint32_t n);
+
+/* Bytes queued and not yet written, or why writing failed. err: STALE. */
+int neap_stream_queued(uint32_t slot, uint32_t gen);
+
+/* Send what is queued, then the end of the stream; reading goes on. err: STALE, CLOSED. */
+int neap_stream_shutdown(uint32_t slot, uint32_t gen);
+
+/* Close in order: send what is queued and the end of the stream, drop what still comes (so
+ * that a reset does not destroy the last answer), within NEAP_LINGER_MS without progress.
+ * own: takes.  err: STALE. */
+int neap_stream_close(uint32_t slot, uint32_t gen);
+void neap_stream_finalize(void *handle);
+
+/* The peer's and this side's address, as tcp://IP:PORT, into room[NEAP_ADDRESS_BYTES]. */
+int neap_stream_peer(uint32_t slot, uint32_t gen, char *room);
+int neap_stream_local(uint32_t slot, uint32_t gen, char *room);
+
+struct neap_net_stats {
+    uint64_t accepted;             /* connections */
+    uint64_t connected;
+    uint64_t streams_live;
+    uint64_t listeners_live;
+    uint64_t read_bytes;
+    uint64_t written_bytes;
+    uint64_t closed_forgotten;     /* streams and listeners closed by the collector */
+    uint64_t closed_cut;           /* streams cut because the peer took nothing while closing */
+    uint64_t unsent_bytes;         /* queued bytes that a failed or cut stream never sent */
+    uint64_t accept_pauses;        /* accepting rested: no descriptors or no memory */
+};
+
+void neap_net_stats(struct neap_net_stats *stats);
+
+#pragma GCC visibility pop

@@ -1,0 +1,281 @@
+#include "net/loop.h"
+
+#include <ev.h>
+#include <signal.h>
+#include <stddef.h>
+
+#include "base/mem.h"
+#include "base/panic.h"
+
+_Static_assert(sizeof(struct ev_io) <= sizeof(struct neap_watch), "an ev_io fits a watch");
+_Static_assert((int)NEAP_WATCH_READ == EV_READ && (int)NEAP_WATCH_WRITE == EV_WRITE,
+               "a watch's events are libev's");
+
+enum { CAUGHT = 2 };
+static const int caught_signals[CAUGHT] = {SIGINT, SIGTERM};
+
+struct timers {
+    struct ev_timer poll;  /* ends a poll */
+    struct ev_timer alarm; /* the first alarm */
+    struct ev_signal signals[CAUGHT];
+    struct neap_mark signal_marks[CAUGHT];
+    bool catching;
+};
+
+static struct timers *timers_of(struct neap_loop *loop)
+{
+    return loop->timers;
+}
+
+/* ---- lists ---- */
+
+static void list_init(struct neap_link *head)
+{
+    head->prev = head->next = head;
+}
+
+static void insert_behind(struct neap_link *at, struct neap_link *link)
+{
+    link->prev = at;
+    link->next = at->next;
+    at->next->prev = link;
+    at->next = link;
+}
+
+static void take_out(struct neap_link *link)
+{
+    link->prev->next = link->next;
+    link->next->prev = link->prev;
+    link->prev = link->next = NULL;
+}
+
+/* ---- watches ---- */
+
+static void on_io(struct ev_loop *ev, struct ev_io *io, int events)
+{
+    (void)ev;
+    neap_watch_ready *ready = (neap_watch_ready *)(uintptr_t)io->data;
+    ready((struct neap_watch *)io, events);
+}
+
+static struct ev_io *io_of(struct neap_watch *watch)
+{
+    return (struct ev_io *)watch;
+}
+
+void neap_watch_init(struct neap_watch *watch, int fd, neap_watch_ready *ready)
+{
+    ev_io_init(io_of(watch), on_io, fd, 0);
+    io_of(watch)->data = (void *)(uintptr_t)ready;
+}
+
+int neap_watch_events(const struct neap_watch *watch)
+{
+    const struct ev_io *io = (const struct ev_io *)watch;
+    return ev_is_active(io) ? io->events & (EV_READ | EV_WRITE) : 0;
+}
+
+void neap_watch_set(struct neap_loop *loop, struct neap_watch *watch, int events)
+{
+    struct ev_io *io = io_of(watch);
+    if (neap_watch_events(watch) == events) return;
+    ev_io_stop(loop->ev, io);
+    ev_io_set(io, io->fd, events);
+    if (events) ev_io_start(loop->ev, io);
+}
+
+/* ---- marks ---- */
+
+void neap_mark_set(struct neap_loop *loop, struct neap_mark *mark, uint32_t what)
+{
+    mark->what |= what;
+    if (mark->link.next) return;
+    insert_behind(loop->marks.prev, &mark->link);
+    loop->mark_count++;
+}
+
+void neap_mark_clear(struct neap_loop *loop, struct neap_mark *mark)
+{
+    mark->what = 0;
+    if (!mark->link.next) return;
+    take_out(&mark->link);
+    loop->mark_count--;
+}
+
+bool neap_loop_next(struct neap_loop *loop, struct neap_ready *ready)
+{
+    if (loop->marks.next == &loop->marks) return false;
+    struct neap_mark *mark = neap_owner_of(loop->marks.next, struct neap_mark, link);
+    *ready = (struct neap_ready){mark->slot, mark->what};
+    neap_mark_clear(loop, mark);
+    return true;
+}
+
+/* ---- chores ---- */
+
+void neap_chore_set(struct neap_loop *loop, struct neap_chore *chore)
+{
+    if (!chore->link.next) insert_behind(loop->chores.prev, &chore->link);
+}
+
+void neap_chore_clear(struct neap_chore *chore)
+{
+    if (chore->link.next) take_out(&chore->link);
+}
+
+void neap_loop_flush(struct neap_loop *loop)
+{
+    while (loop->chores.next != &loop->chores) {
+        struct neap_chore *chore = neap_owner_of(loop->chores.next, struct neap_chore, link);
+        take_out(&chore->link);
+        chore->run(chore); /* chore may be gone after this call */
+    }
+}
+
+/* ---- alarms ---- */
+
+static struct neap_alarm *first_alarm(struct neap_loop *loop)
+{
+    if (loop->alarms.next == &loop->alarms) return NULL;
+    return neap_owner_of(loop->alarms.next, struct neap_alarm, link);
+}
+
+static void schedule(struct neap_loop *loop)
+{
+    struct ev_timer *timer = &timers_of(loop)->alarm;
+    struct neap_alarm *first = first_alarm(loop);
+    ev_timer_stop(loop->ev, timer);
+    if (!first) return;
+    double wait = first->due - ev_now(loop->ev);
+    ev_timer_set(timer, wait > 0 ? wait : 0, 0);
+    ev_timer_start(loop->ev, timer);
+}
+
+static void on_alarm(struct ev_loop *ev, struct ev_timer *timer, int events)
+{
+    (void)events;
+    struct neap_loop *loop = timer->data;
+    struct neap_alarm *first;
+    while ((first = first_alarm(loop)) && first->due <= ev_now(ev)) {
+        take_out(&first->link);
+        first->ring(first); /* first may be gone after this call */
+    }
+    schedule(loop);
+}
+
+/* Most alarms are set for the same time ahead, so the place is at the end or near it. */
+void neap_alarm_set(struct neap_loop *loop, struct neap_alarm *alarm, double seconds)
+{
+    if (alarm->link.next) take_out(&alarm->link);
+    alarm->due = ev_now(loop->ev) + seconds;
+    struct neap_link *at = loop->alarms.prev;
+    while (at != &loop->alarms && neap_owner_of(at, struct neap_alarm, link)->due > alarm->due)
+        at = at->prev;
+    insert_behind(at, &alarm->link);
+    if (first_alarm(loop) == alarm) schedule(loop);
+}
+
+void neap_alarm_clear(struct neap_loop *loop, struct neap_alarm *alarm)
+{
+    if (!alarm->link.next) return;
+    take_out(&alarm->link);
+    schedule(loop);
+}
+
+/* ---- signals ---- */
+
+static void on_signal(struct ev_loop *ev, struct ev_signal *signal, int events)
+{
+    (void)ev;
+    (void)events;
+    struct neap_loop *loop = signal->data;
+    int index = (int)(signal - timers_of(loop)->signals);
+    struct neap_mark *mark = &timers_of(loop)->signal_marks[index];
+    mark->slot = (uint32_t)signal->signum;
+    neap_mark_set(loop, mark, NEAP_READY_SIGNAL);
+}
+
+void neap_loop_catch_signals(struct neap_loop *loop, bool on)
+{
+    struct timers *t = timers_of(loop);
+    if (t->catching == on) return;
+    t->catching = on;
+    for (int i = 0; i < CAUGHT; i++) {
+        /* a signal watcher alone does not keep the loop going */
+        if (on) {
+            ev_signal_start(loop->ev, &t->signals[i]);
+            ev_unref(loop->ev);
+        } else {
+            ev_ref(loop->ev);
+            ev_signal_stop(loop->ev, &t->signals[i]);
+        }
+    }
+}
+
+/* ---- the loop ---- */
+
+static void on_poll_end(struct ev_loop *ev, struct ev_timer *timer, int events)
+{
+    (void)ev;
+    (void)timer;
+    (void)events; /* that it ended the poll is all it is for */
+}
+
+static void init_timers(struct neap_loop *loop, struct timers *t)
+{
+    ev_init(&t->poll, on_poll_end);
+    ev_init(&t->alarm, on_alarm);
+    t->alarm.data = loop;
+    for (int i = 0; i < CAUGHT; i++) {
+        ev_signal_init(&t->signals[i], on_signal, caught_signals[i]);
+        t->signals[i].data = loop;
+    }
+}
+
+struct neap_loop *neap_loop_create(void)
+{
+    struct neap_loop *loop = neap_mem_calloc(1, sizeof *loop);
+    struct timers *timers = neap_mem_calloc(1, sizeof *timers);
+    struct ev_loop *ev = loop && timers ? ev_loop_new(EVBACKEND_EPOLL | EVFLAG_NOENV) : NULL;
+    if (!ev) {
+        neap_mem_free(loop);
+        neap_mem_free(timers);
+        return NULL;
+    }
+    loop->ev = ev;
+    loop->timers = timers;
+    list_init(&loop->marks);
+    list_init(&loop->chores);
+    list_init(&loop->alarms);
+    init_timers(loop, timers);
+    return loop;
+}
+
+void neap_loop_destroy(struct neap_loop *loop)
+{
+    neap_streams_end(loop);
+    neap_listeners_end(loop);
+    neap_loop_catch_signals(loop, false);
+    neap_assert(loop->pending_count == 0, "nothing is pending after everything ended");
+    ev_loop_destroy(loop->ev);
+    neap_mem_free(loop->timers);
+    neap_mem_free(loop);
+}
+
+int neap_loop_poll(struct neap_loop *loop, double timeout)
+{
+    struct ev_timer *timer = &timers_of(loop)->poll;
+    bool now = timeout == 0 || loop->mark_count;
+    if (!now && timeout > 0) {
+        ev_timer_set(timer, timeout, 0);
+        ev_timer_start(loop->ev, timer);
+    }
+    ev_run(loop->ev, now ? EVRUN_NOWAIT : EVRUN_ONCE);
+    ev_timer_stop(loop->ev, timer);
+    return (int)loop->mark_count;
+}
+
+int neap_loop_pending(struct neap_loop *loop)
+{
+    return (int)loop->pending_count;
+}

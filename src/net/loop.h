@@ -1,0 +1,74 @@
+/* loop.h - what streams and listeners ask of the loop. loop.c is the only file that
+ * knows libev.
+ *
+ * Everything here is a member of its owner, so that waiting allocates nothing:
+ *  - a watch calls back when its descriptor is ready, and the owner only marks;
+ *  - a mark tells Lua, once a turn, which stream or listener is ready for what;
+ *  - a chore runs at the next flush, once, however often it was asked for;
+ *  - an alarm calls back after a time.
+ * Thread: the loop's. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "neap.h"
+
+enum { NEAP_WATCH_READ = 1, NEAP_WATCH_WRITE = 2 };
+
+struct neap_watch {
+    uint64_t room[7]; /* an ev_io; loop.c checks the size */
+};
+
+struct neap_link {
+    struct neap_link *prev, *next; /* NULL: in no list */
+};
+
+struct neap_mark {
+    struct neap_link link;
+    uint32_t slot;
+    uint32_t what; /* enum neap_readiness, or-ed */
+};
+
+struct neap_chore {
+    struct neap_link link;
+    void (*run)(struct neap_chore *chore);
+};
+
+struct neap_alarm {
+    struct neap_link link;
+    double due; /* the loop's seconds */
+    void (*ring)(struct neap_alarm *alarm);
+};
+
+struct neap_loop {
+    void *ev;
+    struct neap_link marks, chores, alarms;
+    uint32_t mark_count;
+    uint32_t pending_count; /* listeners, and streams with something to finish by themselves */
+    void *timers;           /* private to loop.c */
+};
+
+typedef void neap_watch_ready(struct neap_watch *watch, int events);
+
+void neap_watch_init(struct neap_watch *watch, int fd, neap_watch_ready *ready);
+/* Watch for `events` from now on; 0: nothing. */
+void neap_watch_set(struct neap_loop *loop, struct neap_watch *watch, int events);
+int neap_watch_events(const struct neap_watch *watch);
+
+void neap_mark_set(struct neap_loop *loop, struct neap_mark *mark, uint32_t what);
+void neap_mark_clear(struct neap_loop *loop, struct neap_mark *mark);
+
+void neap_chore_set(struct neap_loop *loop, struct neap_chore *chore);
+void neap_chore_clear(struct neap_chore *chore);
+
+void neap_alarm_set(struct neap_loop *loop, struct neap_alarm *alarm, double seconds);
+void neap_alarm_clear(struct neap_loop *loop, struct neap_alarm *alarm);
+
+/* Find a member's owner. */
+#define neap_owner_of(pointer, type, member) ((type *)((char *)(pointer)-offsetof(type, member)))
+
+/* What the end of a loop ends (stream.c, listener.c). */
+void neap_streams_end(struct neap_loop *loop);
+void neap_listeners_end(struct neap_loop *loop);

@@ -1,0 +1,425 @@
+/* stream.c - a TCP connection: a reader in, a writer out, one descriptor.
+ *
+ * Reading happens when the script asks and the system has reported bytes; writing at
+ * the next flush. A stream that its script has closed lives on by itself until all is
+ * sent and the peer has ended too (so that a reset does not destroy the last answer),
+ * or until it makes no progress for NEAP_LINGER_MS.
+ *
+ * Every way out of here leads through end(). Thread: the loop's. */
+#include <stddef.h>
+#include <string.h>
+
+#include "base/panic.h"
+#include "iobuf/reader.h"
+#include "iobuf/writer.h"
+#include "net/net.h"
+#include "net/socket.h"
+
+enum {
+    STREAMS_MAX = 1 << 21,
+    DISCARD_BYTES = 16 * 1024,
+};
+
+struct neap_stream {
+    struct neap_slot head;
+    uint32_t slot;
+    int fd;
+    struct neap_loop *loop;
+    struct neap_reader *reader; /* NULL once the script has closed */
+    struct neap_pool *pool;     /* kept open */
+    struct neap_writer writer;
+    struct neap_watch watch;
+    struct neap_mark mark;
+    struct neap_chore flush;
+    struct neap_alarm linger;
+    struct neap_address peer;
+    int connect_result;         /* AGAIN while connecting */
+    int write_result;           /* why writing is over; OK: it is not */
+    uint32_t discarded;         /* bytes read and dropped while closing */
+    bool readable;              /* the system has reported bytes, or the end */
+    bool ended;                 /* the peer's end, or a read error, was seen */
+    bool shutdown;              /* no more writes; after what is queued comes the end */
+    bool shutdown_sent;
+    bool closing;               /* the script is done with it */
+    bool pending;               /* counted in loop->pending_count */
+    bool wants_low;             /* a writer waits for a shorter queue */
+};
+
+static struct neap_slots streams = NEAP_SLOTS(struct neap_stream, STREAMS_MAX);
+struct neap_net_stats neap_net_counts;
+
+static struct neap_stream *stream_of(uint32_t slot, uint32_t gen)
+{
+    return neap_slots_find(&streams, slot, gen);
+}
+
+void neap_net_stats(struct neap_net_stats *stats)
+{
+    *stats = neap_net_counts;
+    stats->streams_live = streams.live;
+}
+
+/* ---- what is left to do ---- */
+
+/* The loop does not end while a stream has something to finish by itself. */
+static void settle_pending(struct neap_stream *s)
+{
+    bool pending = s->closing || s->writer.queued;
+    if (pending == s->pending) return;
+    s->pending = pending;
+    s->loop->pending_count += pending ? 1 : -1u;
+}
+
+static void watch_for(struct neap_stream *s, int event, bool on)
+{
+    int events = neap_watch_events(&s->watch);
+    neap_watch_set(s->loop, &s->watch, on ? events | event : events & ~event);
+}
+
+/* own: takes s, whatever state it is in. */
+static void end(struct neap_stream *s)
+{
+    neap_net_counts.unsent_bytes += neap_writer_clear(&s->writer);
+    s->closing = false;
+    settle_pending(s);
+    neap_watch_set(s->loop, &s->watch, 0);
+    neap_mark_clear(s->loop, &s->mark);
+    neap_chore_clear(&s->flush);
+    neap_alarm_clear(s->loop, &s->linger);
+    if (s->reader) neap_reader_release(s->reader->slot, s->reader->head.gen);
+    neap_pool_unkeep(s->pool);
+    neap_socket_close(s->fd);
+    neap_slots_give(&streams, s->slot);
+}
+
+void neap_streams_end(struct neap_loop *loop)
+{
+    for (uint32_t slot = 1; slot < streams.count; slot++) {
+        struct neap_stream *s = neap_slots_at(&streams, slot);
+        if ((s->head.gen & 1) && s->loop == loop) end(s);
+    }
+}
+
+/* ---- writing ---- */
+
+static void write_failed(struct neap_stream *s, int why)
+{
+    s->write_result = why;
+    neap_net_counts.unsent_bytes += neap_writer_clear(&s->writer);
+}
+
+static void progress(struct neap_stream *s)
+{
+    if (s->closing) neap_alarm_set(s->loop, &s->linger, NEAP_LINGER_MS / 1000.0);
+}
+
+/* One system call. False: writing is over, or the system took less than it was offered and
+ * says when it has room again. */
+static bool send_some(struct neap_stream *s)
+{
+    struct iovec parts[NEAP_WRITER_PARTS];
+    int count = neap_writer_parts(&s->writer, parts, NEAP_WRITER_PARTS);
+    size_t offered = 0;
+    for (int i = 0; i < count; i++) offered += parts[i].iov_len;
+    int64_t n = neap_socket_send(s->fd, parts, count);
+    if (n < 0) {
+        if (n != NEAP_E_AGAIN) write_failed(s, (int)n);
+        return false;
+    }
+    neap_net_counts.written_bytes += (uint64_t)n;
+    neap_writer_sent(&s->writer, (size_t)n);
+    progress(s);
+    return (size_t)n == offered;
+}
+
+static void send_queued(struct neap_stream *s)
+{
+    while (s->writer.queued && send_some(s)) {}
+}
+
+static void send_end(struct neap_stream *s)
+{
+    if (!s->shutdown || s->shutdown_sent || s->writer.queued) return;
+    s->shutdown_sent = true;
+    neap_socket_shutdown(s->fd);
+}
+
+/* ---- closing ---- */
+
+/* Read and drop what still comes. True: the peer has ended, or has sent too much. */
+static bool drain(struct neap_stream *s)
+{
+    static uint8_t sink[DISCARD_BYTES];
+    while (s->readable && !s->ended) {
+        int64_t n = neap_socket_read(s->fd, sink, sizeof sink);
+        s->readable = false;
+        if (n == NEAP_E_AGAIN) return false;
+        s->ended = n <= 0;
+        if (s->ended) return true;
+        s->discarded += (uint32_t)n;
+        if (s->discarded > NEAP_LINGER_BYTES) return true;
+    }
+    return s->ended;
+}
+
+/* own: takes s if it is done. */
+static void close_step(struct neap_stream *s)
+{
+    bool peer_done = drain(s);
+    bool sent = !s->writer.queued;
+    bool failed = s->write_result < 0 || s->connect_result < 0;
+    if (failed || (sent && peer_done)) {
+        end(s);
+        return;
+    }
+    /* a peer that has ended would report it for ever: wait for room to write alone */
+    watch_for(s, NEAP_WATCH_READ, !peer_done);
+}
+
+static void on_linger_end(struct neap_alarm *alarm)
+{
+    struct neap_stream *s = neap_owner_of(alarm, struct neap_stream, linger);
+    if (s->writer.queued) neap_net_counts.closed_cut++;
+    end(s);
+}
+
+/* ---- flushing ---- */
+
+static void on_flush(struct neap_chore *chore)
+{
+    struct neap_stream *s = neap_owner_of(chore, struct neap_stream, flush);
+    if (s->connect_result == NEAP_E_AGAIN) return; /* runs again when it is connected */
+    send_queued(s);
+    send_end(s);
+    watch_for(s, NEAP_WATCH_WRITE, s->writer.queued > 0);
+    bool low = s->writer.queued <= NEAP_WRITE_LOW_BYTES;
+    if (s->wants_low && low) {
+        s->wants_low = false;
+        neap_mark_set(s->loop, &s->mark, NEAP_READY_WRITE);
+    }
+    settle_pending(s);
+    if (s->closing) close_step(s); /* s may be gone after this call */
+}
+
+static void on_ready(struct neap_watch *watch, int events)
+{
+    struct neap_stream *s = neap_owner_of(watch, struct neap_stream, watch);
+    if (s->connect_result == NEAP_E_AGAIN) {
+        s->connect_result = neap_socket_error(s->fd);
+        watch_for(s, NEAP_WATCH_WRITE, false);
+        neap_mark_set(s->loop, &s->mark, NEAP_READY_CONNECT);
+        neap_chore_set(s->loop, &s->flush);
+        return;
+    }
+    if (events & NEAP_WATCH_READ) {
+        /* nobody took the last event: leave the bytes to the kernel */
+        if (s->readable) watch_for(s, NEAP_WATCH_READ, false);
+        s->readable = true;
+        if (!s->closing) neap_mark_set(s->loop, &s->mark, NEAP_READY_READ);
+    }
+    if ((events & NEAP_WATCH_WRITE) || s->closing) neap_chore_set(s->loop, &s->flush);
+}
+
+/* ---- the life of a stream ---- */
+
+static struct neap_stream *take_stream(struct neap_pool *pool, struct neap_handle *reader)
+{
+    struct neap_handle handle = {pool->slot, pool->head.gen};
+    if (neap_reader_create(handle.slot, handle.gen, NEAP_MAX_READ_BYTES, reader) < 0)
+        return NULL;
+    uint32_t slot;
+    struct neap_stream *s = neap_slots_take(&streams, &slot);
+    if (!s) {
+        neap_reader_release(reader->slot, reader->gen);
+        return NULL;
+    }
+    s->slot = slot;
+    s->reader = neap_reader_of(reader->slot, reader->gen);
+    return s;
+}
+
+int neap_stream_adopt(struct neap_loop *loop, struct neap_pool *pool, int fd,
+                      const struct neap_address *peer, bool connecting,
+                      struct neap_connection *connection)
+{
+    struct neap_stream *s = pool->closed ? NULL : take_stream(pool, &connection->reader);
+    if (!s) {
+        neap_socket_close(fd);
+        return pool->closed ? NEAP_E_CLOSED : NEAP_E_MEMORY;
+    }
+    neap_pool_keep(pool);
+    s->fd = fd;
+    s->loop = loop;
+    s->pool = pool;
+    s->writer.pool = pool;
+    s->peer = *peer;
+    s->mark.slot = s->slot;
+    s->flush.run = on_flush;
+    s->linger.ring = on_linger_end;
+    s->connect_result = connecting ? NEAP_E_AGAIN : NEAP_OK;
+    neap_watch_init(&s->watch, fd, on_ready);
+    if (connecting) watch_for(s, NEAP_WATCH_WRITE, true);
+    connection->stream = (struct neap_handle){s->slot, s->head.gen};
+    return NEAP_OK;
+}
+
+int neap_stream_connect(struct neap_loop *loop, uint32_t pool_slot, uint32_t pool_gen,
+                        const char *text, struct neap_connection *connection)
+{
+    struct neap_pool *pool = neap_pool_of(pool_slot, pool_gen);
+    if (!pool) return NEAP_E_STALE;
+    struct neap_address address;
+    int result = neap_address_parse(text, &address);
+    if (result < 0) return result;
+    int fd = neap_socket_connect(&address);
+    if (fd < 0) return fd;
+    result = neap_stream_adopt(loop, pool, fd, &address, true, connection);
+    if (result == NEAP_OK) neap_net_counts.connected++;
+    return result;
+}
+
+int neap_stream_connected(uint32_t slot, uint32_t gen)
+{
+    struct neap_stream *s = stream_of(slot, gen);
+    return s ? s->connect_result : NEAP_E_STALE;
+}
+
+static int close_now(uint32_t slot, uint32_t gen)
+{
+    struct neap_stream *s = stream_of(slot, gen);
+    if (!s) return NEAP_E_STALE;
+    neap_slots_rename(&s->head);
+    neap_mark_clear(s->loop, &s->mark);
+    neap_reader_release(s->reader->slot, s->reader->head.gen);
+    s->reader = NULL;
+    s->closing = s->shutdown = true;
+    s->wants_low = false;
+    settle_pending(s);
+    neap_alarm_set(s->loop, &s->linger, NEAP_LINGER_MS / 1000.0);
+    neap_chore_set(s->loop, &s->flush);
+    return NEAP_OK;
+}
+
+int neap_stream_close(uint32_t slot, uint32_t gen)
+{
+    return close_now(slot, gen);
+}
+
+void neap_stream_finalize(void *handle)
+{
+    const struct neap_handle *h = handle;
+    if (close_now(h->slot, h->gen) == NEAP_OK) neap_net_counts.closed_forgotten++;
+}
+
+/* ---- what a script asks ---- */
+
+/* The end or an error: nothing is to be watched for, or it would be reported for ever. */
+static void read_ended(struct neap_stream *s, int why)
+{
+    s->ended = true;
+    watch_for(s, NEAP_WATCH_READ, false);
+    neap_reader_end(s->reader->slot, s->reader->head.gen, why);
+}
+
+static int wait_readable(struct neap_stream *s)
+{
+    neap_reader_rest(s->reader);
+    watch_for(s, NEAP_WATCH_READ, true);
+    return NEAP_E_AGAIN;
+}
+
+int neap_stream_fill(uint32_t slot, uint32_t gen, uint32_t want)
+{
+    struct neap_stream *s = stream_of(slot, gen);
+    if (!s) return NEAP_E_STALE;
+    if (s->ended) return NEAP_OK;
+    if (s->connect_result < 0) return s->connect_result;
+    if (!s->readable) return wait_readable(s);
+    struct neap_room room;
+    int result = neap_reader_make_room(s->reader, want, &room);
+    if (result < 0) return result;
+    s->readable = false;
+    int64_t n = neap_socket_read(s->fd, room.at, room.size);
+    if (n == NEAP_E_AGAIN) return wait_readable(s);
+    if (n <= 0) {
+        read_ended(s, n ? (int)n : NEAP_E_EOF);
+        return NEAP_OK;
+    }
+    neap_net_counts.read_bytes += (uint64_t)n;
+    neap_reader_got(s->reader, (uint32_t)n);
+    return NEAP_OK;
+}
+
+/* May more be queued? A stale stream is a closed one: STALE is what a slice can be. */
+static int writable(struct neap_stream *s)
+{
+    if (!s || s->shutdown) return NEAP_E_CLOSED;
+    if (s->connect_result < 0 && s->connect_result != NEAP_E_AGAIN) return s->connect_result;
+    return s->write_result;
+}
+
+/* Something was queued: it goes out at the next flush. */
+static int queued_now(struct neap_stream *s)
+{
+    settle_pending(s);
+    neap_chore_set(s->loop, &s->flush);
+    if (s->writer.queued > NEAP_WRITE_HIGH_BYTES) s->wants_low = true;
+    return s->writer.queued < INT32_MAX ? (int)s->writer.queued : INT32_MAX;
+}
+
+int neap_stream_write(uint32_t slot, uint32_t gen, uint32_t slice_slot, uint32_t slice_gen)
+{
+    struct neap_slice *slice = neap_slice_of(slice_slot, slice_gen);
+    if (!slice) return neap_slice_stale();
+    struct neap_stream *s = stream_of(slot, gen);
+    int result = writable(s);
+    if (result < 0) {
+        neap_slice_end(slice, NEAP_DROPPED);
+        return result;
+    }
+    result = neap_writer_add(&s->writer, slice);
+    return result < 0 ? result : queued_now(s);
+}
+
+int neap_stream_write_bytes(uint32_t slot, uint32_t gen, const char *bytes, uint32_t n)
+{
+    struct neap_stream *s = stream_of(slot, gen);
+    int result = writable(s);
+    if (result == NEAP_OK) result = neap_writer_add_bytes(&s->writer, (const uint8_t *)bytes, n);
+    return result < 0 ? result : queued_now(s);
+}
+
+int neap_stream_queued(uint32_t slot, uint32_t gen)
+{
+    struct neap_stream *s = stream_of(slot, gen);
+    if (!s) return NEAP_E_STALE;
+    if (s->write_result < 0) return s->write_result;
+    return s->writer.queued < INT32_MAX ? (int)s->writer.queued : INT32_MAX;
+}
+
+int neap_stream_shutdown(uint32_t slot, uint32_t gen)
+{
+    struct neap_stream *s = stream_of(slot, gen);
+    if (!s) return NEAP_E_STALE;
+    s->shutdown = true;
+    neap_chore_set(s->loop, &s->flush);
+    return s->write_result;
+}
+
+int neap_stream_peer(uint32_t slot, uint32_t gen, char *room)
+{
+    struct neap_stream *s = stream_of(slot, gen);
+    if (!s) return NEAP_E_STALE;
+    neap_address_print(&s->peer, room);
+    return NEAP_OK;
+}
+
+int neap_stream_local(uint32_t slot, uint32_t gen, char *room)
+{
+    struct neap_stream *s = stream_of(slot, gen);
+    if (!s) return NEAP_E_STALE;
+    struct neap_address local;
+    neap_socket_local(s->fd, &local);
+    neap_address_print(&local, room);
+    return NEAP_OK;
+}

@@ -62,18 +62,19 @@ tests: $(TESTS)
 asan: ## the same tests under AddressSanitizer and UBSan
 	@$(MAKE) BUILD=build/asan SANITIZE=address,undefined CFLAGS='-O1 -g' test
 
-valgrind: all tests ## the C tests under valgrind
-	@BUILD=$(BUILD) WRAP='valgrind -q --leak-check=full --error-exitcode=99' tools/test --c
+valgrind: ## the C tests under valgrind
+	@$(MAKE) BUILD=build/valgrind CPPFLAGS=-DNEAP_VALGRIND tests
+	@BUILD=build/valgrind WRAP='valgrind -q --leak-check=full --error-exitcode=99' tools/test --c
 
 lint: ## clang-format, luacheck, and both compilers with warnings as errors
 	@tools/setup --check ci
-	clang-format --dry-run -Werror $(C_FILES)
-	luacheck -q $(LUA_DIRS)
+	@clang-format --dry-run -Werror $(C_FILES)
+	@luacheck -q $(LUA_DIRS)
 	@$(MAKE) BUILD=build/gcc CC=gcc WERROR=1 all tests benches
 	@$(MAKE) BUILD=build/clang CC=clang WERROR=1 all tests benches
 
 format: ## clang-format, in place
-	clang-format -i $(C_FILES)
+	@clang-format -i $(C_FILES)
 
 layers: ## check who uses whom, and draw docs/layers.svg
 	@luajit tools/layers.lua

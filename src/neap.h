@@ -139,12 +139,13 @@ struct neap_slice_info {
     bool read_only;      /* memory that no pool owns */
 };
 
-enum neap_number {       /* how neap_slice_get() and neap_slice_set() read a number */
-    NEAP_U8, NEAP_I8,
-    NEAP_U16BE, NEAP_U16LE, NEAP_I16BE, NEAP_I16LE,
-    NEAP_U32BE, NEAP_U32LE, NEAP_I32BE, NEAP_I32LE,
-    NEAP_U64BE, NEAP_U64LE, NEAP_I64BE, NEAP_I64LE,
-    NEAP_F32BE, NEAP_F32LE, NEAP_F64BE, NEAP_F64LE
+/* How a number stands in bytes: its width, or-ed with what it is. Integers may have any width
+ * from 1 to 8, so 3 | NEAP_BIG is one of 24 bits. */
+enum neap_number {
+    NEAP_WIDTH = 15,   /* the bits of the width in bytes */
+    NEAP_BIG = 16,     /* big-endian */
+    NEAP_SIGNED = 32,  /* two's complement */
+    NEAP_FLOAT = 64    /* IEEE 754, of 4 or 8 bytes */
 };
 
 /* err: STALE. */
@@ -197,20 +198,21 @@ int neap_slice_detach(uint32_t slot, uint32_t gen);
 int neap_slice_coalesce(struct neap_handle *handles, uint32_t count, uint32_t max_size,
                         uint32_t *where);
 
-/* A number at an offset; NaN when the handle is stale or the range is outside (ask
- * neap_slice_check(), since NaN may also be what stands there). 64-bit integers come
- * rounded to a double: use neap_slice_get64() for all their bits. */
+/* A number (enum neap_number) at an offset; NaN when the handle is stale or the range is
+ * outside (ask neap_slice_check(), since NaN may also be what stands there). Integers above
+ * 2^53 come rounded: neap_slice_get_bits() has all their bits. */
 double neap_slice_get(uint32_t slot, uint32_t gen, uint32_t offset, int number);
 
-/* 64 bits at an offset, big-endian if `big`. err: 0, as neap_slice_get(). */
-uint64_t neap_slice_get64(uint32_t slot, uint32_t gen, uint32_t offset, bool big);
+/* The bits of a number, sign-extended if it is signed. err: 0, as neap_slice_get(). */
+uint64_t neap_slice_get_bits(uint32_t slot, uint32_t gen, uint32_t offset, int number);
 
 /* err: STALE, RANGE. */
 int neap_slice_check(uint32_t slot, uint32_t gen, uint32_t offset, uint32_t size);
 
 /* Write a number. err: STALE, RANGE (also a value that does not fit), OVERLAP, READ_ONLY. */
 int neap_slice_set(uint32_t slot, uint32_t gen, uint32_t offset, int number, double value);
-int neap_slice_set64(uint32_t slot, uint32_t gen, uint32_t offset, bool big, uint64_t value);
+int neap_slice_set_bits(uint32_t slot, uint32_t gen, uint32_t offset, int number,
+                        uint64_t bits);
 
 /* Write bytes. err: STALE, RANGE, OVERLAP, READ_ONLY. */
 int neap_slice_write(uint32_t slot, uint32_t gen, uint32_t offset, const char *bytes,
@@ -271,11 +273,55 @@ int neap_allocator_close(uint32_t slot, uint32_t gen);
 int neap_allocator_release(uint32_t slot, uint32_t gen);
 void neap_allocator_finalize(void *handle);
 
+/* ---- Buffer: bytes to send, put behind one another ------------------------------------- */
+
+/* own: returns owned (neap_buffer_release); keeps the pool open.  err: STALE, CLOSED, MEMORY. */
+int neap_buffer_create(uint32_t pool_slot, uint32_t pool_gen, struct neap_handle *buffer);
+int neap_buffer_release(uint32_t slot, uint32_t gen);
+void neap_buffer_finalize(void *handle);
+
+/* Bytes in it, or STALE. */
+int neap_buffer_size(uint32_t slot, uint32_t gen);
+
+/* Append. own: borrows.  err: STALE, OVERSIZED (above NEAP_BUF_MAX_BYTES in all), LIMIT,
+ * MEMORY, CLOSED; then nothing was appended. */
+int neap_buffer_put(uint32_t slot, uint32_t gen, const char *bytes, uint32_t n);
+int neap_buffer_put_slice(uint32_t slot, uint32_t gen, uint32_t slice_slot, uint32_t slice_gen);
+
+/* Append a number (enum neap_number). err: also RANGE: it does not fit. */
+int neap_buffer_put_number(uint32_t slot, uint32_t gen, int number, double value);
+int neap_buffer_put_bits(uint32_t slot, uint32_t gen, int number, uint64_t bits);
+
+/* Append an unsigned LEB128 integer: seven bits a byte, the lowest first. */
+int neap_buffer_put_varint(uint32_t slot, uint32_t gen, uint64_t value);
+
+/* Append n bytes of 0, to be written later. Returns their offset. err: as neap_buffer_put(). */
+int neap_buffer_reserve(uint32_t slot, uint32_t gen, uint32_t n);
+
+/* Write over bytes that were put before. err: STALE, RANGE. */
+int neap_buffer_set(uint32_t slot, uint32_t gen, uint32_t offset, int number, double value);
+int neap_buffer_set_bits(uint32_t slot, uint32_t gen, uint32_t offset, int number,
+                         uint64_t bits);
+
+/* The first piece, as a slice; the buffer keeps the others. Returns 1, or 0 when it is empty.
+ * own: returns owned.  err: STALE. */
+int neap_buffer_take(uint32_t slot, uint32_t gen, struct neap_handle *slice);
+
+/* Drop the bytes; one usual buf is kept for the next ones. err: STALE. */
+int neap_buffer_reset(uint32_t slot, uint32_t gen);
+
 /* ---- Reader: bytes that came, cut into slices ------------------------------------------ */
 
 struct neap_room {
     uint8_t *at;
     uint32_t size;
+};
+
+struct neap_view {
+    uint32_t slot;  /* of the reader */
+    uint32_t gen;
+    uint32_t epoch; /* of the reader, when the view was made */
+    uint32_t size;  /* bytes */
 };
 
 /* own: returns owned (neap_reader_release); keeps the pool open.  err: STALE, CLOSED, MEMORY. */
@@ -308,6 +354,36 @@ int neap_reader_read_any(uint32_t slot, uint32_t gen, uint32_t max, struct neap_
  * `max` bytes, nothing consumed. */
 int neap_reader_read_until(uint32_t slot, uint32_t gen, const char *delimiter, uint32_t size,
                            uint32_t max, bool inclusive, struct neap_handle *slice);
+
+/* Limit later reads to `max_read` bytes. err: STALE. */
+int neap_reader_limit(uint32_t slot, uint32_t gen, uint32_t max_read);
+
+/* Drop up to n of the unread bytes that are here. Returns how many went.
+ * err: STALE, CLOSED; AGAIN, EOF, … when none are here and n is not 0. */
+int neap_reader_skip(uint32_t slot, uint32_t gen, uint32_t n);
+
+/* Are n unread bytes here, side by side? The bytes stay unread: the result names a *view* of
+ * them, which is borrowed until the next read, peek or skip on this reader.
+ * err: as neap_reader_read(). */
+int neap_reader_peek(uint32_t slot, uint32_t gen, uint32_t n, struct neap_view *view);
+
+/* A slice of the bytes of a view, which stay unread. own: returns owned.  err: STALE, MEMORY. */
+int neap_view_retain(const struct neap_view *view, struct neap_handle *slice);
+
+/* The bytes of a view. own: returns borrowed, as the view is.  err: NULL, stale. */
+const uint8_t *neap_view_bytes(uint32_t slot, uint32_t gen, uint32_t epoch);
+
+/* A number in a view of `size` bytes, as neap_slice_get(). */
+double neap_view_get(uint32_t slot, uint32_t gen, uint32_t epoch, uint32_t size, uint32_t offset,
+                     int number);
+
+/* The bits of a number in a view, as neap_slice_get_bits(). */
+uint64_t neap_view_bits(uint32_t slot, uint32_t gen, uint32_t epoch, uint32_t size,
+                        uint32_t offset, int number);
+
+/* As neap_slice_find() and neap_slice_equals(). */
+int neap_view_find(const struct neap_view *view, const char *bytes, uint32_t size, uint32_t from);
+int neap_view_equals(const struct neap_view *view, const char *bytes, uint32_t size);
 
 /* Unread bytes that are here. err: STALE. */
 int neap_reader_buffered(uint32_t slot, uint32_t gen);

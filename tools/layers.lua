@@ -24,6 +24,12 @@ local LUA_LAYERS = {
   { name = "the command", "command" },
 }
 
+-- What the two halves have to do with each other; only drawn.
+local ACROSS = {
+  { "Lua", "contract", "C", "neap.h", "ffi.cdef" },
+  { "C", "host", "Lua", "the command", "starts" },
+}
+
 -- Some headers are for one place only.
 local RESERVED = {
   { header = "ev.h", only = "one file", count = 1 },
@@ -295,6 +301,14 @@ local function draw_graph(out, graph, title)
   add("}")
 end
 
+local function node_of(graph, layer)
+  for i, candidate in ipairs(graph == "C" and C_LAYERS or LUA_LAYERS) do
+    if candidate == layer or candidate.name == layer then
+      return graph .. i
+    end
+  end
+end
+
 local function dot_source(c, lua)
   local out = {
     "digraph neap {",
@@ -304,9 +318,9 @@ local function dot_source(c, lua)
   }
   draw_graph(out, lua, "lua/neap/")
   draw_graph(out, c, "src/")
-  if lua.layer_of.abi then
-    out[#out + 1] = 'Lua1 -> C1 [label=" ffi.cdef" fontname="Helvetica" fontsize=10 ' ..
-      'constraint=false];'
+  for _, across in ipairs(ACROSS) do
+    out[#out + 1] = ('%s -> %s [label=" %s " fontname="Helvetica" fontsize=10 constraint=false];')
+      :format(node_of(across[1], across[2]), node_of(across[3], across[4]), across[5])
   end
   out[#out + 1] = "}"
   return table.concat(out, "\n") .. "\n"

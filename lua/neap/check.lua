@@ -26,6 +26,12 @@ function M.whole(value, most, what)
     shown(value)), 2)
 end
 
+--- @param level? integer as for raise: 1 when the public function itself calls this
+function M.number(value, what, level)
+  if type(value) == "number" then return value end
+  M.raise(("%s: value must be a number, got %s"):format(what, shown(value)), (level or 1) + 1)
+end
+
 function M.string(value, what)
   if type(value) == "string" then return value end
   M.raise(("%s must be a string, got %s"):format(what, shown(value)), 2)

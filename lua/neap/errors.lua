@@ -43,6 +43,15 @@ function M.text(code)
   return known[code] and known[code][2] or ffi.string(ffi.C.strerror(ffi.errno()))
 end
 
+local codes = {}
+for code, names in pairs(known) do codes[names[1]] = codes[names[1]] or code end
+codes.closed = C.NEAP_E_CLOSED
+
+--- The number behind a name. @param name string|nil @return integer
+function M.code(name)
+  return codes[name] or C.NEAP_E_SYSTEM
+end
+
 --- The outside world failed: `nil, message, name`.
 --- @param what string what was tried, where, with whom
 --- @param code integer a negative enum neap_err

@@ -9,8 +9,11 @@
 local ffi = require("ffi")
 local abi = require("neap.abi")
 local check = require("neap.check")
+local buffer = require("neap.buffer")
 local net = require("neap.net")
 local pool = require("neap.pool")
+local reader = require("neap.reader")
+local slice = require("neap.slice")
 local task = require("neap.task")
 
 local M = {
@@ -18,6 +21,10 @@ local M = {
   listen = net.listen,
   connect = net.connect,
   pool = pool.new,
+  buffer = buffer.new,
+  reader = reader.new,
+  slice = slice.of_string,
+  coalesce = slice.coalesce,
   run = task.run,
   stop = task.stop,
   spawn = task.spawn,

@@ -82,11 +82,10 @@ end
 --- One more read into the connection's reader; waits until there is something.
 local function fill(self, want)
   local code = C.neap_stream_fill(self.slot, self.gen, want)
-  while code == AGAIN do
-    wait_for(readers, reader_tokens, self.slot, "reading")
-    code = C.neap_stream_fill(self.slot, self.gen, want)
-  end
-  return code
+  if code ~= AGAIN then return code end
+  wait_for(readers, reader_tokens, self.slot, "reading")
+  code = C.neap_stream_fill(self.slot, self.gen, want)
+  return code -- and no tail call: LuaJIT compiles no return from one to C
 end
 
 reader.install(Stream, { name = "conn", fill = fill, check = check_stream, tell = peer_of })
@@ -111,7 +110,9 @@ end
 
 local function wait_low(self)
   wait_for(writers, writer_tokens, self.slot, "writing")
-  return C.neap_stream_queued(self.slot, self.gen)
+  local code = C.neap_stream_queued(self.slot, self.gen)
+  if code > HIGH then return wait_low(self) end
+  return code
 end
 
 --- Queues a string or a slice (which it takes); it leaves at the end of this turn. Waits
@@ -120,7 +121,7 @@ end
 function Stream:write(x)
   check_stream(self, "write")
   local code = queue_one(self, x, "conn:write: argument")
-  while code > HIGH do code = wait_low(self) end
+  if code > HIGH then code = wait_low(self) end
   if code >= 0 then return true end
   return failed(self, "write", code)
 end

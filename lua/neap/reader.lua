@@ -4,11 +4,13 @@
 --- way to fill it, which waits if it must. What comes out are owned slices, views of where the
 --- bytes lie; bytes that came before an error stay and can still be read.
 
+local ffi = require("ffi")
 local abi = require("neap.abi")
 local check = require("neap.check")
 local errors = require("neap.errors")
+local pool = require("neap.pool")
 local slice = require("neap.slice")
-local ffi = require("ffi")
+local view = require("neap.view")
 
 local C = abi.C
 local out_t, cast = abi.out_t, ffi.cast
@@ -16,13 +18,17 @@ local fresh, retire = slice.fresh, slice.retire
 local AGAIN, OK = C.NEAP_E_AGAIN, C.NEAP_OK
 local SHORT, OVERSIZED = C.NEAP_E_SHORT, C.NEAP_E_OVERSIZED
 local U32 = 0xffffffff
+local I32 = 0x7fffffff
+local chars_t = ffi.typeof("const char *")
 local MAX = C.NEAP_MAX_READ_BYTES
+local peeked = ffi.new("struct neap_view")
 
 local M = {}
 
 --- @param methods table gets the methods
 --- @param kind table
----   fill(self, want, name) → code: OK when the reader has more bytes, or its end, than before
+---   fill(self, want) → code: OK when the reader has more bytes, or its end, than before;
+---     AGAIN when it is worth another try
 ---   check(self, name): raises when self is not such an object
 ---   tell(self) → string: what it is, with its peer, for messages
 function M.install(methods, kind)
@@ -40,19 +46,42 @@ function M.install(methods, kind)
     return errors.failure(where, code)
   end
 
+  -- Each read is tried on the bytes that are here; if they do not suffice the reader is filled
+  -- and it is tried again. The repetition is a tail call and not a loop: it is nearly always
+  -- made once, and LuaJIT compiles no trace that leaves a loop at once.
+
+  local function read_exactly(self, n, handle)
+    local code = C.neap_reader_read(self.reader_slot, self.reader_gen, n, cast(out_t, handle))
+    if code ~= AGAIN then return code end
+    code = fill(self, n)
+    if code < 0 and code ~= AGAIN then return code end
+    return read_exactly(self, n, handle)
+  end
+
+  local function read_some(self, max, handle)
+    local code = C.neap_reader_read_any(self.reader_slot, self.reader_gen, max,
+      cast(out_t, handle))
+    if code ~= AGAIN then return code end
+    code = fill(self, 1)
+    if code < 0 and code ~= AGAIN then return code end
+    return read_some(self, max, handle)
+  end
+
+  local function read_delimited(self, delimiter, max, inclusive, handle)
+    local code = C.neap_reader_read_until(self.reader_slot, self.reader_gen, delimiter,
+      #delimiter, max, inclusive, cast(out_t, handle))
+    if code ~= AGAIN then return code end
+    code = fill(self, C.neap_reader_buffered(self.reader_slot, self.reader_gen) + 1)
+    if code < 0 and code ~= AGAIN then return code end
+    return read_delimited(self, delimiter, max, inclusive, handle)
+  end
+
   --- Exactly n bytes, side by side. @return neap.Slice|nil slice, string? message, string? name
   function methods:read(n)
     check_self(self, "read")
     check.whole(n, 0x1p53, prefix .. ":read: n")
-    local wanted = n < U32 and n or U32
     local handle = fresh()
-    local code = C.neap_reader_read(self.reader_slot, self.reader_gen, wanted, cast(out_t, handle))
-    while code == AGAIN do
-      code = fill(self, wanted)
-      if code == OK then
-        code = C.neap_reader_read(self.reader_slot, self.reader_gen, wanted, cast(out_t, handle))
-      end
-    end
+    local code = read_exactly(self, n < U32 and n or U32, handle)
     if code == OK then return handle end
     retire(handle)
     return failed(self, code, ("read of %d bytes"):format(n))
@@ -63,17 +92,8 @@ function M.install(methods, kind)
     check_self(self, "read_any")
     max = check.whole(max or MAX, 0x1p53, prefix .. ":read_any: max")
     if max == 0 then check.raise(prefix .. ":read_any: max must be at least 1", 1) end
-    local wanted = max < U32 and max or U32
     local handle = fresh()
-    local code = C.neap_reader_read_any(self.reader_slot, self.reader_gen, wanted,
-      cast(out_t, handle))
-    while code == AGAIN do
-      code = fill(self, 1)
-      if code == OK then
-        code = C.neap_reader_read_any(self.reader_slot, self.reader_gen, wanted,
-          cast(out_t, handle))
-      end
-    end
+    local code = read_some(self, max < U32 and max or U32, handle)
     if code == OK then return handle end
     retire(handle)
     return failed(self, code, "read_any")
@@ -81,17 +101,7 @@ function M.install(methods, kind)
 
   local function read_until(self, delimiter, max, inclusive, what)
     local handle = fresh()
-    local size = #delimiter
-    local code = C.neap_reader_read_until(self.reader_slot, self.reader_gen, delimiter, size, max,
-      inclusive, cast(out_t, handle))
-    while code == AGAIN do
-      local buffered = C.neap_reader_buffered(self.reader_slot, self.reader_gen)
-      code = fill(self, buffered + 1)
-      if code == OK then
-        code = C.neap_reader_read_until(self.reader_slot, self.reader_gen, delimiter, size, max,
-          inclusive, cast(out_t, handle))
-      end
-    end
+    local code = read_delimited(self, delimiter, max, inclusive, handle)
     if code == OK then return handle end
     retire(handle)
     return failed(self, code, what)
@@ -123,6 +133,39 @@ function M.install(methods, kind)
     local size = #line
     if size > 0 and line:u8(size - 1) == 13 then line:truncate_back(1) end
     return line
+  end
+
+  local function peek(self, n)
+    local code = C.neap_reader_peek(self.reader_slot, self.reader_gen, n, peeked)
+    if code ~= AGAIN then return code end
+    code = fill(self, n)
+    if code < 0 and code ~= AGAIN then return code end
+    return peek(self, n)
+  end
+
+  --- A view of the next n bytes, which stay unread; waits until they are here.
+  --- @return neap.View|nil view, string? message, string? name
+  function methods:peek(n)
+    check_self(self, "peek")
+    check.whole(n, 0x1p53, prefix .. ":peek: n")
+    local code = peek(self, n < U32 and n or U32)
+    if code == OK then return view.of(peeked) end
+    return failed(self, code, ("peek at %d bytes"):format(n))
+  end
+
+  --- Drops the next n bytes; waits until they came. Any n: nothing is gathered.
+  --- @return true|nil ok, string? message, string? name
+  function methods:skip(n)
+    check_self(self, "skip")
+    check.whole(n, 0x1p53, prefix .. ":skip: n")
+    local left = n
+    while left > 0 do
+      local code = C.neap_reader_skip(self.reader_slot, self.reader_gen, left < I32 and left or I32)
+      if code == AGAIN then code = fill(self, 1) end
+      if code < 0 and code ~= AGAIN then return failed(self, code, ("skip of %d bytes"):format(n)) end
+      if code > 0 then left = left - code end
+    end
+    return true
   end
 
   --- Iterates over what comes, as owned slices; ends at the end of the stream, raises any
@@ -157,6 +200,92 @@ function M.install(methods, kind)
     return n > 0 and n or 0
   end
 
+end
+
+-- ---- readers over anything ----
+
+local reader_t = ffi.typeof("struct neap_lua_reader")
+local handle_t = ffi.typeof("struct neap_handle")
+local Reader = {}
+local sources = setmetatable({}, { __mode = "k" })
+local ASKED = 16384 -- bytes asked of a source at a time
+
+local function check_reader(self, name)
+  if not ffi.istype(reader_t, self) then
+    check.raise("reader:" .. name .. ": called on " .. type(self) .. ", not on a reader", 2)
+  end
+end
+
+local function feed(self, x)
+  if slice.is_slice(x) then
+    local size = C.neap_slice_size(x.slot, x.gen)
+    if size < 0 then error("neap.reader: the source returned a slice that was released", 0) end
+    local code = C.neap_reader_feed(self.reader_slot, self.reader_gen,
+      cast(chars_t, C.neap_slice_bytes(x.slot, x.gen)), size)
+    x:release()
+    return code
+  end
+  return (C.neap_reader_feed(self.reader_slot, self.reader_gen, x, #x))
+end
+
+--- Ask the source once: bytes, the end, or an error, which reads then report.
+local function fill_from_source(self, want)
+  local source = sources[self]
+  if not source then return C.NEAP_E_CLOSED end
+  local x, message, name = source(math.max(want, ASKED))
+  if type(x) == "string" or slice.is_slice(x) then
+    if #x > math.max(want, ASKED) then
+      error(("neap.reader: the source returned %d bytes when asked for at most %d"):format(#x,
+        math.max(want, ASKED)), 0)
+    end
+    return (feed(self, x))
+  elseif x ~= nil then
+    error("neap.reader: the source must return a string, a slice or nil, got " .. type(x), 0)
+  end
+  local code = message and errors.code(name) or C.NEAP_E_EOF
+  C.neap_reader_end(self.reader_slot, self.reader_gen, code)
+  return OK
+end
+
+M.install(Reader, {
+  name = "reader",
+  fill = fill_from_source,
+  check = check_reader,
+  tell = function() return "reader" end,
+})
+
+--- Later reads are "closed"; slices that were handed out stay. Twice is harmless.
+function Reader:close()
+  check_reader(self, "close")
+  C.neap_reader_close(self.reader_slot, self.reader_gen)
+  sources[self] = nil
+end
+
+ffi.metatype(reader_t, { __index = Reader, __metatable = "neap.reader" })
+
+local reader_options = { max_read = MAX }
+
+--- A reader over anything that yields bytes, with the read methods of a connection.
+--- @param home? neap.Pool the default pool if nil
+--- @param source fun(max: integer): string|neap.Slice|nil, string?, string? at most max bytes;
+--- nil at the end; nil, message, name on a failure
+--- @param options? table max_read: bytes of one read at most (1 MiB)
+function M.new(home, source, options)
+  home = home or pool.default()
+  if not pool.is_pool(home) then
+    check.raise("neap.reader: pool must be a pool, got " .. type(home), 1)
+  end
+  if type(source) ~= "function" then
+    check.raise("neap.reader: source must be a function, got " .. type(source), 1)
+  end
+  local given = check.options(options, reader_options, "neap.reader")
+  check.whole(given.max_read, C.NEAP_BUF_MAX_BYTES, "neap.reader: max_read")
+  local made = handle_t()
+  local code = C.neap_reader_create(home.slot, home.gen, given.max_read, made)
+  if code < 0 then return errors.failure("neap.reader", code) end
+  local self = ffi.gc(reader_t(made.slot, made.gen), C.neap_reader_finalize)
+  sources[self] = source
+  return self
 end
 
 return abi.keep("neap.reader", M)

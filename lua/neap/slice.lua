@@ -9,7 +9,9 @@ local bit = require("bit")
 local ffi = require("ffi")
 local abi = require("neap.abi")
 local check = require("neap.check")
+local common = require("neap.bytes")
 local errors = require("neap.errors")
+local format = require("neap.format")
 
 local C = abi.C
 local out_t = abi.out_t
@@ -18,6 +20,7 @@ local slice_t = ffi.typeof("struct neap_lua_slice")
 local istype, cast = ffi.istype, ffi.cast
 
 local U32 = 0xffffffff
+local LIST_MAX = 2 ^ 24
 local KEEP = 4096    -- released handles that rest at least
 local RING = 16384   -- … and at most
 local MASK = RING - 1
@@ -196,142 +199,121 @@ end
 
 -- ---- numbers ----
 
-local numbers = {
-  u8 = { C.NEAP_U8, 1 }, i8 = { C.NEAP_I8, 1 },
-  u16be = { C.NEAP_U16BE, 2 }, u16le = { C.NEAP_U16LE, 2 },
-  i16be = { C.NEAP_I16BE, 2 }, i16le = { C.NEAP_I16LE, 2 },
-  u32be = { C.NEAP_U32BE, 4 }, u32le = { C.NEAP_U32LE, 4 },
-  i32be = { C.NEAP_I32BE, 4 }, i32le = { C.NEAP_I32LE, 4 },
-  f32be = { C.NEAP_F32BE, 4 }, f32le = { C.NEAP_F32LE, 4 },
-  f64be = { C.NEAP_F64BE, 8 }, f64le = { C.NEAP_F64LE, 8 },
-}
-
--- What neap_slice_get() answered with NaN: a number that is one, or a misuse.
-local function explain(self, name, offset, width)
+-- Raise for what neap_slice_get() refused; a NaN that stands in the bytes is none.
+local function explain(self, name, offset, width, level)
   local code = C.neap_slice_check(self.slot, self.gen, offset, width)
-  if code == 0 then return 0 / 0 end
+  if code == 0 then return end
   if code == C.NEAP_E_RANGE then
     check.raise(("slice:%s: %d byte%s at offset %d reach past the slice's %d bytes"):format(name,
-      width, width == 1 and "" or "s", offset, C.neap_slice_size(self.slot, self.gen)), 2)
+      width, width == 1 and "" or "s", offset, C.neap_slice_size(self.slot, self.gen)), level + 1)
   end
-  check.raise("slice:" .. name .. ": " .. text_of(code), 2)
+  check.raise("slice:" .. name .. ": " .. text_of(code), level + 1)
 end
 
-local function define_number(name, number, width)
-  local what, set_name = "slice:" .. name .. ": offset", "set_" .. name
-  local set_what = "slice:" .. set_name .. ": offset"
+local function data_of(self, name)
+  local size = C.neap_slice_size(self.slot, self.gen)
+  if size < 0 then check.raise("slice:" .. name .. ": " .. text_of(size), 3) end
+  return C.neap_slice_bytes(self.slot, self.gen), size
+end
 
-  Slice[name] = function(self, offset)
-    check_self(self, name)
-    check.whole(offset, U32, what)
+local function find(self, bytes, from)
+  local code = C.neap_slice_find(self.slot, self.gen, bytes, #bytes, from)
+  if code >= 0 then return code end
+  if code ~= C.NEAP_E_EOF then check.raise("slice:find: " .. text_of(code), 2) end
+  return nil
+end
+
+common.install(Slice, {
+  name = "slice",
+  check = check_self,
+  get = function(self, offset, number)
     local value = C.neap_slice_get(self.slot, self.gen, offset, number)
-    if value == value then return value end
-    return (explain(self, name, offset, width))
-  end
+    return value
+  end,
+  bits = function(self, offset, number)
+    local value = C.neap_slice_get_bits(self.slot, self.gen, offset, number)
+    return value
+  end,
+  explain = explain,
+  data = data_of,
+  find = find,
+})
 
-  Slice[set_name] = function(self, offset, value)
-    check_self(self, set_name)
-    check.whole(offset, U32, set_what)
-    if type(value) ~= "number" then
-      check.raise("slice:" .. set_name .. ": value must be a number, got " .. type(value), 1)
-    end
-    local code = C.neap_slice_set(self.slot, self.gen, offset, number, value)
-    if code == 0 then return end
-    if code == C.NEAP_E_RANGE then explain(self, set_name, offset, width) end
-    if code == C.NEAP_E_RANGE then
-      check.raise(("slice:%s: %s does not fit %s"):format(set_name, tostring(value), name), 1)
-    end
-    misuse(set_name, code)
+local function set_failed(self, name, offset, width, value, code, level)
+  if code == C.NEAP_E_RANGE then
+    explain(self, name, offset, width, level + 1)
+    check.raise(("slice:%s: %s does not fit"):format(name, tostring(value)), level + 1)
   end
+  check.raise("slice:" .. name .. ": " .. text_of(code), level + 1)
 end
 
-for name, number in pairs(numbers) do define_number(name, number[1], number[2]) end
-
-local uint64_t, int64_t = ffi.typeof("uint64_t"), ffi.typeof("int64_t")
-
-local function define_number64(name, ctype, big)
-  local set_name = "set_" .. name
-  local what, set_what = "slice:" .. name .. ": offset", "slice:" .. set_name .. ": offset"
-
-  Slice[name] = function(self, offset)
-    check_self(self, name)
-    check.whole(offset, U32, what)
-    if C.neap_slice_check(self.slot, self.gen, offset, 8) < 0 then
-      explain(self, name, offset, 8)
-    end
-    return ctype(C.neap_slice_get64(self.slot, self.gen, offset, big))
-  end
-
-  Slice[set_name] = function(self, offset, value)
-    check_self(self, set_name)
-    check.whole(offset, U32, set_what)
-    if type(value) ~= "number" and not istype(uint64_t, value) and not istype(int64_t, value) then
-      check.raise("slice:" .. set_name .. ": value must be a number or a 64-bit integer, got "
-        .. type(value), 1)
-    end
-    if type(value) == "number" then
-      if value ~= math.floor(value) or value < -0x1p53 or value > 0x1p53 then
-        check.raise(("slice:%s: %s does not fit %s"):format(set_name, tostring(value), name), 1)
-      end
-      value = int64_t(value)
-    end
-    local code = C.neap_slice_set64(self.slot, self.gen, offset, big, cast(uint64_t, value))
-    if code == 0 then return end
-    if code == C.NEAP_E_RANGE then explain(self, set_name, offset, 8) end
-    misuse(set_name, code)
-  end
-end
-
-define_number64("u64be", uint64_t, true)
-define_number64("u64le", uint64_t, false)
-define_number64("i64be", int64_t, true)
-define_number64("i64le", int64_t, false)
-
-local function define_u53(name, number)
+for plain, number in pairs(common.numbers) do
+  local name, width = "set_" .. plain, common.width_of(number)
   local what = "slice:" .. name .. ": offset"
-
-  --- 64 bits as a Lua number; a number above 2^53 raises, since it would lose bits.
-  Slice[name] = function(self, offset)
+  Slice[name] = function(self, offset, value)
     check_self(self, name)
     check.whole(offset, U32, what)
-    local value = C.neap_slice_get(self.slot, self.gen, offset, number)
-    if value <= 0x1p53 then return value end
-    if value ~= value then return (explain(self, name, offset, 8)) end
-    check.raise(("slice:%s: the number at offset %d is above 2^53 (%s reads all bits)")
-      :format(name, offset, name:gsub("53", "64")), 1)
+    check.number(value, name)
+    local code = C.neap_slice_set(self.slot, self.gen, offset, number, value)
+    if code < 0 then set_failed(self, name, offset, width, value, code, 1) end
   end
 end
 
-define_u53("u53be", C.NEAP_U64BE)
-define_u53("u53le", C.NEAP_U64LE)
+for plain, number in pairs(common.wide) do
+  local name = "set_" .. plain
+  local what = "slice:" .. name .. ": offset"
+  Slice[name] = function(self, offset, value)
+    check_self(self, name)
+    check.whole(offset, U32, what)
+    local bits = common.bits_of(value)
+    if not bits then check.raise("slice:" .. name .. ": value must be an integer", 1) end
+    local code = C.neap_slice_set_bits(self.slot, self.gen, offset, number, bits)
+    if code < 0 then set_failed(self, name, offset, 8, value, code, 1) end
+  end
+end
+
+local packer = format.packers({
+  put = function(self, offset, number, value)
+    check.number(value, "slice:pack", 2)
+    local code = C.neap_slice_set(self.slot, self.gen, offset, number, value)
+    if code < 0 then
+      set_failed(self, "pack", offset, common.width_of(number), value, code, 2)
+    end
+  end,
+  put_bits = function(self, offset, number, value)
+    local bits = common.bits_of(value)
+    if not bits then check.raise("slice:pack: an integer is needed", 2) end
+    local code = C.neap_slice_set_bits(self.slot, self.gen, offset, number, bits)
+    if code < 0 then
+      set_failed(self, "pack", offset, common.width_of(number), value, code, 2)
+    end
+  end,
+  put_bytes = function(self, offset, bytes)
+    local code = C.neap_slice_write(self.slot, self.gen, offset, bytes, #bytes)
+    if code < 0 then set_failed(self, "pack", offset, #bytes, "a string", code, 2) end
+  end,
+})
+
+--- Writes values by a format of string.pack (see neap.format) at an offset.
+--- @return integer the offset behind them
+function Slice:pack(format_text, offset, ...)
+  check_self(self, "pack")
+  check.string(format_text, "slice:pack: format")
+  check.whole(offset, U32, "slice:pack: offset")
+  local fn, message = packer(format_text)
+  if not fn then check.raise("slice:pack: " .. message, 1) end
+  return fn(self, offset, ...)
+end
 
 -- ---- bytes ----
-
---- The bytes as a Lua string (a copy, and interned); from and to as in string.sub.
-function Slice:str(from, to)
-  check_self(self, "str")
-  local size = C.neap_slice_size(self.slot, self.gen)
-  if size < 0 then misuse("str", size) end
-  from, to = from or 1, to or -1
-  if type(from) ~= "number" or type(to) ~= "number" or from ~= from or to ~= to then
-    check.raise("slice:str: from and to must be numbers", 1)
-  end
-  if from < 0 then from = size + from + 1 end
-  if to < 0 then to = size + to + 1 end
-  from, to = math.max(math.floor(from), 1), math.min(math.floor(to), size)
-  if from > to then return "" end
-  return ffi.string(C.neap_slice_bytes(self.slot, self.gen) + (from - 1), to - from + 1)
-end
 
 --- The offset of the bytes at or behind `from`, or nil.
 function Slice:find(bytes, from)
   check_self(self, "find")
   check.string(bytes, "slice:find: bytes")
   from = check.whole(from or 0, U32, "slice:find: from")
-  local code = C.neap_slice_find(self.slot, self.gen, bytes, #bytes, from)
-  if code >= 0 then return code end
-  if code == C.NEAP_E_EOF then return nil end
-  misuse("find", code)
+  local at = find(self, bytes, from)
+  return at
 end
 
 --- Does the slice hold just the bytes of a string or of another slice?
@@ -371,10 +353,9 @@ local info_t = ffi.typeof("struct neap_slice_info")
 local function describe(self)
   local info = info_t()
   if C.neap_slice_info(self.slot, self.gen, info) < 0 then return "slice (released)" end
-  local size, shown = info.bound - info.base, 16
-  local bytes = ffi.string(C.neap_slice_bytes(self.slot, self.gen), math.min(size, shown))
-  return ("slice of %d bytes %q%s (free prefix %d, in a buf of %d)"):format(size,
-    (bytes:gsub("[^\32-\126]", ".")), size > shown and "…" or "", info.base - info.free,
+  local size = info.bound - info.base
+  return ("slice of %d bytes %s (free prefix %d, in a buf of %d)"):format(size,
+    common.preview(C.neap_slice_bytes(self.slot, self.gen), size), info.base - info.free,
     info.buf_bytes)
 end
 
@@ -397,5 +378,87 @@ ffi.metatype(slice_t, {
   __tostring = describe,
   __metatable = "neap.slice",
 })
+
+-- ---- several ----
+
+local handles_t = ffi.typeof("struct neap_handle[?]")
+local where = ffi.new("uint32_t[1]")
+local room, room_size = handles_t(64), 64
+
+-- The handles of a list, for C. Every element is looked at before any is taken.
+local function gather(list, count)
+  if count > room_size then
+    room_size = math.max(count, 2 * room_size)
+    room = handles_t(room_size)
+  end
+  for i = 1, count do
+    local s = list[i]
+    if not istype(slice_t, s) then
+      check.raise(("neap.coalesce: element %d must be a slice, got %s"):format(i, type(s)), 2)
+    end
+    room[i - 1].slot, room[i - 1].gen = s.slot, s.gen
+  end
+end
+
+--- Merges neighbours, from the left, up to max_size bytes each, without a copy. Takes all
+--- slices; the caller owns those of the list that comes back, which is the same one.
+--- @param list neap.Slice[] its length is list.n or #list
+--- @param max_size integer bytes
+function M.coalesce(list, max_size)
+  if type(list) ~= "table" then
+    check.raise("neap.coalesce: list must be a table, got " .. type(list), 1)
+  end
+  check.whole(max_size, math.huge, "neap.coalesce: max_size")
+  local count = check.whole(list.n or #list, LIST_MAX, "neap.coalesce: length of the list")
+  gather(list, count)
+  local left = C.neap_slice_coalesce(room, count, max_size < U32 and max_size or U32, where)
+  if left < 0 then
+    check.raise(("neap.coalesce: element %d %s"):format(where[0] + 1,
+      left == C.NEAP_E_STALE and "was released or taken before" or "stands in the list twice"), 1)
+  end
+  local kept = 0
+  for i = 1, count do
+    local s = list[i]
+    if kept < left and s.slot == room[kept].slot and s.gen == room[kept].gen then
+      kept = kept + 1
+      list[kept] = s
+    else
+      retire(s)
+    end
+  end
+  for i = kept + 1, count do list[i] = nil end
+  if list.n then list.n = kept end
+  if room_size > 65536 then room, room_size = handles_t(64), 64 end
+  return list
+end
+
+-- ---- memory of Lua ----
+
+local anchors, next_anchor = {}, 0
+
+--- Strings whose last slice is gone may be collected.
+function M.reclaim()
+  local anchor = C.neap_foreign_next()
+  while anchor ~= 0 do
+    anchors[anchor] = nil
+    anchor = C.neap_foreign_next()
+  end
+end
+
+--- A slice of a Lua string, without a copy: read-only, never merged, never expanded.
+--- @return neap.Slice|nil slice, string? message, string? name
+function M.of_string(bytes)
+  check.string(bytes, "neap.slice: bytes")
+  M.reclaim()
+  repeat next_anchor = next_anchor % U32 + 1 until not anchors[next_anchor]
+  local handle = fresh()
+  local code = C.neap_foreign_slice(bytes, #bytes, next_anchor, cast(out_t, handle))
+  if code == 0 then
+    anchors[next_anchor] = bytes
+    return handle
+  end
+  retire(handle)
+  return errors.failure(("neap.slice of %d bytes"):format(#bytes), code)
+end
 
 return abi.keep("neap.slice", M)

@@ -7,6 +7,7 @@
 local ffi = require("ffi")
 local abi = require("neap.abi")
 local check = require("neap.check")
+local slice = require("neap.slice")
 
 local C = abi.C
 local create, resume, yield = coroutine.create, coroutine.resume, coroutine.yield
@@ -145,6 +146,7 @@ function turn(block)
   end
   start_queued()
   C.neap_loop_flush(loop)
+  slice.reclaim()
 end
 
 local function busy()

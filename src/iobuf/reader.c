@@ -1,9 +1,11 @@
 #include "iobuf/reader.h"
 
+#include <math.h>
 #include <string.h>
 
 #include "base/panic.h"
 #include "scan/find.h"
+#include "scan/number.h"
 
 enum {
     READERS_MAX = 1 << 21,
@@ -154,6 +156,7 @@ static void begin_again(struct neap_reader *r, uint32_t want)
 int neap_reader_make_room(struct neap_reader *r, uint32_t want, struct neap_room *room)
 {
     if (!r->pool || r->pool->closed) return NEAP_E_CLOSED;
+    if (unread(r) >= (uint64_t)r->max_read + NEAP_BUF_MIN_BYTES) return NEAP_E_LIMIT;
     int result = NEAP_OK;
     if (r->buf && unread(r) == 0) begin_again(r, want);
     if (!r->buf) {
@@ -228,6 +231,7 @@ static void consume(struct neap_reader *r, uint32_t n)
 {
     r->start += n;
     r->searched = 0;
+    r->epoch++;
     moved(r);
 }
 
@@ -287,6 +291,7 @@ int neap_reader_read_until(uint32_t slot, uint32_t gen, const char *delimiter, u
     if (!r->pool) return NEAP_E_CLOSED;
     if (size == 0) return NEAP_E_RANGE;
     if (unread(r) == 0) return lacking(r);
+    max = smaller(max, r->max_read);
     int64_t at = find_delimiter(r, delimiter, size);
     bool too_long = at < 0 ? unread(r) >= (uint64_t)max + size : at > max;
     if (too_long) return NEAP_E_OVERSIZED;
@@ -298,4 +303,114 @@ int neap_reader_buffered(uint32_t slot, uint32_t gen)
 {
     struct neap_reader *r = neap_reader_of(slot, gen);
     return r ? (int)unread(r) : NEAP_E_STALE;
+}
+
+int neap_reader_limit(uint32_t slot, uint32_t gen, uint32_t max_read)
+{
+    struct neap_reader *r = neap_reader_of(slot, gen);
+    if (!r) return NEAP_E_STALE;
+    r->max_read = max_read;
+    return NEAP_OK;
+}
+
+int neap_reader_skip(uint32_t slot, uint32_t gen, uint32_t n)
+{
+    struct neap_reader *r = neap_reader_of(slot, gen);
+    if (!r) return NEAP_E_STALE;
+    if (!r->pool) return NEAP_E_CLOSED;
+    if (n == 0) return 0;
+    if (unread(r) == 0) return lacking(r);
+    uint32_t gone = smaller(n, unread(r));
+    consume(r, gone);
+    return (int)gone;
+}
+
+/* ---- views ---- */
+
+int neap_reader_peek(uint32_t slot, uint32_t gen, uint32_t n, struct neap_view *view)
+{
+    struct neap_reader *r = neap_reader_of(slot, gen);
+    if (!r) return NEAP_E_STALE;
+    if (!r->pool) return NEAP_E_CLOSED;
+    if (n > r->max_read) return NEAP_E_OVERSIZED;
+    if (unread(r) < n) return lacking(r);
+    *view = (struct neap_view){slot, gen, ++r->epoch, n};
+    return NEAP_OK;
+}
+
+static struct neap_reader *viewed(uint32_t slot, uint32_t gen, uint32_t epoch)
+{
+    struct neap_reader *r = neap_reader_of(slot, gen);
+    return r && r->epoch == epoch && r->pool ? r : NULL;
+}
+
+const uint8_t *neap_view_bytes(uint32_t slot, uint32_t gen, uint32_t epoch)
+{
+    static const uint8_t nothing[1];
+    const struct neap_reader *r = viewed(slot, gen, epoch);
+    if (!r) return NULL;
+    return r->buf ? r->buf->mem + r->start : nothing;
+}
+
+/* Where a number stands in a view, or NULL. The caller's size is not believed. */
+static const uint8_t *number_in(const struct neap_reader *r, uint32_t size, uint32_t offset,
+                                int number)
+{
+    if (!r || !neap_number_known(number)) return NULL;
+    uint32_t most = smaller(size, unread(r));
+    uint32_t width = neap_number_width(number);
+    if (offset > most || width > most - offset) return NULL;
+    return r->buf->mem + r->start + offset;
+}
+
+double neap_view_get(uint32_t slot, uint32_t gen, uint32_t epoch, uint32_t size, uint32_t offset,
+                     int number)
+{
+    const uint8_t *at = number_in(viewed(slot, gen, epoch), size, offset, number);
+    return at ? neap_number_get(at, number) : NAN;
+}
+
+uint64_t neap_view_bits(uint32_t slot, uint32_t gen, uint32_t epoch, uint32_t size,
+                        uint32_t offset, int number)
+{
+    const uint8_t *at = number_in(viewed(slot, gen, epoch), size, offset, number);
+    return at ? neap_number_bits(at, number) : 0;
+}
+
+/* The bytes of a whole view, or NULL. */
+static const uint8_t *whole(const struct neap_view *view)
+{
+    const struct neap_reader *r = viewed(view->slot, view->gen, view->epoch);
+    if (!r || view->size > unread(r)) return NULL;
+    return neap_view_bytes(view->slot, view->gen, view->epoch);
+}
+
+int neap_view_find(const struct neap_view *view, const char *bytes, uint32_t size, uint32_t from)
+{
+    const uint8_t *in = whole(view);
+    if (!in) return NEAP_E_STALE;
+    if (from > view->size) return NEAP_E_RANGE;
+    int64_t at = neap_find(in, view->size, bytes, size, from);
+    return at < 0 ? NEAP_E_EOF : (int)at;
+}
+
+int neap_view_equals(const struct neap_view *view, const char *bytes, uint32_t size)
+{
+    const uint8_t *in = whole(view);
+    if (!in) return NEAP_E_STALE;
+    return size == view->size && (!size || memcmp(in, bytes, size) == 0);
+}
+
+int neap_view_retain(const struct neap_view *view, struct neap_handle *handle)
+{
+    struct neap_reader *r = viewed(view->slot, view->gen, view->epoch);
+    if (!r || view->size > unread(r)) return NEAP_E_STALE;
+    struct neap_room room;
+    int result = r->buf ? NEAP_OK : neap_reader_make_room(r, 0, &room);
+    if (result < 0) return result;
+    struct neap_slice *s = neap_slice_make(r->buf, r->start, r->start, r->start + view->size);
+    if (!s) return NEAP_E_MEMORY;
+    neap_slice_mark_clone(s); /* the bytes stay unread: they will be read out once more */
+    *handle = neap_slice_handle(s);
+    return NEAP_OK;
 }

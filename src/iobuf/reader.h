@@ -25,6 +25,7 @@ struct neap_reader {
     uint32_t end;
     uint32_t max_read;
     uint32_t searched;      /* unread bytes that the last search for a delimiter has seen */
+    uint32_t epoch;         /* moves on with every read, peek and skip: views of before are stale */
     int ending;             /* why nothing more will come; NEAP_OK: it may */
 };
 

@@ -62,6 +62,11 @@ void neap_slice_shift(struct neap_slice *s, uint32_t n)
     reshape(s, s->free, s->base + n, s->bound);
 }
 
+void neap_slice_shrink_to(struct neap_slice *s, uint32_t bound)
+{
+    reshape(s, s->free, s->base, bound);
+}
+
 static struct neap_slice *take_slot(void)
 {
     uint32_t slot;
@@ -188,8 +193,7 @@ int neap_slice_retain(uint32_t slot, uint32_t gen, struct neap_handle *handle)
     if (!s) return neap_slice_stale();
     struct neap_slice *clone = neap_slice_make(s->buf, s->base, s->base, s->bound);
     if (!clone) return NEAP_E_MEMORY;
-    clone->clone = true;
-    clone->buf->clones++;
+    neap_slice_mark_clone(clone);
     *handle = neap_slice_handle(clone);
     return NEAP_OK;
 }
@@ -202,8 +206,7 @@ int neap_slice_split(uint32_t slot, uint32_t gen, uint32_t n, struct neap_handle
     uint32_t cut = s->base + n;
     struct neap_slice *front = neap_slice_make(s->buf, s->free, s->base, cut);
     if (!front) return NEAP_E_MEMORY;
-    front->clone = s->clone;
-    front->buf->clones += s->clone;
+    if (s->clone) neap_slice_mark_clone(front);
     reshape(s, cut, cut, s->bound);
     *handle = neap_slice_handle(front);
     return NEAP_OK;
@@ -310,10 +313,7 @@ static bool merge(struct neap_slice *a, struct neap_slice *b, uint32_t max_size)
     uint64_t sum = (uint64_t)neap_slice_bytes_count(a) + neap_slice_bytes_count(b);
     if (!touches(a, b) || sum > max_size) return false;
     uint32_t bound = b->bound;
-    if (b->clone && !a->clone) {
-        a->clone = true;
-        a->buf->clones++;
-    }
+    if (b->clone) neap_slice_mark_clone(a);
     neap_slice_end(b, NEAP_TAKEN);
     reshape(a, a->free, a->base, bound);
     return true;

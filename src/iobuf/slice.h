@@ -71,16 +71,24 @@ static inline struct neap_handle neap_slice_handle(const struct neap_slice *s)
 struct neap_slice *neap_slice_make(struct neap_buf *buf, uint32_t free, uint32_t base,
                                    uint32_t bound);
 
+/* The slice may overlap another one from now on. */
+static inline void neap_slice_mark_clone(struct neap_slice *s)
+{
+    s->buf->clones += !s->clone;
+    s->clone = true;
+}
+
 /* How a slice ended; says which counter of its pool grows. */
 enum neap_slice_ending { NEAP_RELEASED, NEAP_TAKEN, NEAP_DROPPED, NEAP_COLLECTED };
 
 /* End the slice and release its buf. own: takes.  s may be another slice after this call. */
 void neap_slice_end(struct neap_slice *s, enum neap_slice_ending ending);
 
-/* For a writer's queue: n more bytes at the back, which nobody else may have a claim on; n
- * bytes fewer at the front. */
+/* For queues, whose slices lie in bufs that nobody else fills: n more bytes at the back; n
+ * bytes fewer at the front; no bytes behind `bound`. */
 void neap_slice_grow(struct neap_slice *s, uint32_t n);
 void neap_slice_shift(struct neap_slice *s, uint32_t n);
+void neap_slice_shrink_to(struct neap_slice *s, uint32_t bound);
 
 /* The caller becomes the owner: the handle that named it is stale from now on. */
 static inline void neap_slice_own(struct neap_slice *s)

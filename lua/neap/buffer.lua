@@ -1,0 +1,207 @@
+--- Buffers that grow: bytes to send, put behind one another in bufs of a pool.
+---
+---     local b = neap.buffer()
+---     local at = b:reserve(4)                -- the length, known at the end
+---     b:put("hello "):put(slice)
+---     b:set_u32be(at, #b - 4)
+---     for _, piece in ipairs(b:take()) do conn:write(piece) end
+---
+--- No Lua string is made, and nothing is copied to grow: a full piece is followed by one of
+--- twice its size. `put` borrows what it is given. A buffer is used again after take or reset.
+
+local ffi = require("ffi")
+local abi = require("neap.abi")
+local check = require("neap.check")
+local common = require("neap.bytes")
+local errors = require("neap.errors")
+local format = require("neap.format")
+local pool = require("neap.pool")
+local slice = require("neap.slice")
+
+local C = abi.C
+local buffer_t = ffi.typeof("struct neap_lua_buffer")
+local handle_t = ffi.typeof("struct neap_handle")
+local istype, cast = ffi.istype, ffi.cast
+local U32 = 0xffffffff
+
+local M = {}
+local Buffer = {}
+
+local function check_self(self, name)
+  if not istype(buffer_t, self) then
+    check.raise("buffer:" .. name .. ": called on " .. type(self) .. ", not on a buffer", 2)
+  end
+end
+
+--- Misuse raises; memory and limits come back as `nil, message, name`, with nothing appended.
+--- Called as a tail call, so the public function has no frame of its own any more.
+local function outcome(self, code, name)
+  if code >= 0 then return self end
+  if code == C.NEAP_E_STALE or code == C.NEAP_E_RANGE then
+    check.raise("buffer:" .. name .. ": " .. (code == C.NEAP_E_STALE
+      and "the buffer or the slice was released before" or "the value does not fit"), 1)
+  end
+  return errors.failure("buffer:" .. name, code)
+end
+
+--- @param home? neap.Pool the default pool if none is given
+--- @return neap.Buffer|nil buffer, string? message, string? name
+function M.new(home)
+  home = home or pool.default()
+  if not pool.is_pool(home) then
+    check.raise("neap.buffer: pool must be a pool, got " .. type(home), 1)
+  end
+  local made = handle_t()
+  local code = C.neap_buffer_create(home.slot, home.gen, made)
+  if code < 0 then return errors.failure("neap.buffer", code) end
+  return ffi.gc(buffer_t(made.slot, made.gen), C.neap_buffer_finalize)
+end
+
+--- Appends a string or the bytes of a slice, which it borrows.
+--- @return neap.Buffer|nil self, string? message, string? name
+function Buffer:put(x)
+  check_self(self, "put")
+  local code
+  if type(x) == "string" then
+    code = C.neap_buffer_put(self.slot, self.gen, x, #x)
+  elseif slice.is_slice(x) then
+    code = C.neap_buffer_put_slice(self.slot, self.gen, x.slot, x.gen)
+  else
+    check.raise("buffer:put: argument must be a string or a slice, got " .. type(x), 1)
+  end
+  return outcome(self, code, "put")
+end
+
+for plain, number in pairs(common.numbers) do
+  local put_name, set_name = "put_" .. plain, "set_" .. plain
+  local what = "buffer:" .. set_name .. ": offset"
+  Buffer[put_name] = function(self, value)
+    check_self(self, put_name)
+    check.number(value, "buffer:" .. put_name)
+    return outcome(self, C.neap_buffer_put_number(self.slot, self.gen, number, value), put_name)
+  end
+  Buffer[set_name] = function(self, offset, value)
+    check_self(self, set_name)
+    check.whole(offset, U32, what)
+    check.number(value, "buffer:" .. set_name)
+    return outcome(self, C.neap_buffer_set(self.slot, self.gen, offset, number, value), set_name)
+  end
+end
+
+for plain, number in pairs(common.wide) do
+  local put_name, set_name = "put_" .. plain, "set_" .. plain
+  local what = "buffer:" .. set_name .. ": offset"
+  Buffer[put_name] = function(self, value)
+    check_self(self, put_name)
+    local bits = common.bits_of(value)
+    if not bits then check.raise("buffer:" .. put_name .. ": value must be an integer", 1) end
+    return outcome(self, C.neap_buffer_put_bits(self.slot, self.gen, number, bits), put_name)
+  end
+  Buffer[set_name] = function(self, offset, value)
+    check_self(self, set_name)
+    check.whole(offset, U32, what)
+    local bits = common.bits_of(value)
+    if not bits then check.raise("buffer:" .. set_name .. ": value must be an integer", 1) end
+    return outcome(self, C.neap_buffer_set_bits(self.slot, self.gen, offset, number, bits),
+      set_name)
+  end
+end
+
+--- Appends an unsigned integer, seven bits a byte, the lowest first (LEB128, as Protocol
+--- Buffers and others write it). @param value integer|ffi.cdata* from 0 to 2^53, or 64 bits
+function Buffer:put_varint(value)
+  check_self(self, "put_varint")
+  local bits = common.bits_of(value)
+  if not bits or (type(value) == "number" and value < 0) then
+    check.raise("buffer:put_varint: value must be an integer of at least 0", 1)
+  end
+  return outcome(self, C.neap_buffer_put_varint(self.slot, self.gen, bits), "put_varint")
+end
+
+local packer = format.packers({
+  put = function(self, _, number, value)
+    check.number(value, "buffer:pack", 2)
+    local code = C.neap_buffer_put_number(self.slot, self.gen, number, value)
+    if code < 0 then error(errors.text(code), 0) end
+  end,
+  put_bits = function(self, _, number, value)
+    local bits = common.bits_of(value)
+    if not bits then check.raise("buffer:pack: an integer is needed", 2) end
+    local code = C.neap_buffer_put_bits(self.slot, self.gen, number, bits)
+    if code < 0 then error(errors.text(code), 0) end
+  end,
+  put_bytes = function(self, _, bytes)
+    local code = C.neap_buffer_put(self.slot, self.gen, bytes, #bytes)
+    if code < 0 then error(errors.text(code), 0) end
+  end,
+})
+
+--- Appends values by a format of string.pack (see neap.format).
+function Buffer:pack(format_text, ...)
+  check_self(self, "pack")
+  check.string(format_text, "buffer:pack: format")
+  local fn, message = packer(format_text)
+  if not fn then check.raise("buffer:pack: " .. message, 1) end
+  fn(self, 0, ...)
+  return self
+end
+
+--- Appends n zero bytes, to be written later. @return integer|nil offset, string?, string?
+function Buffer:reserve(n)
+  check_self(self, "reserve")
+  check.whole(n, 0x1p53, "buffer:reserve: n")
+  local code = C.neap_buffer_reserve(self.slot, self.gen, n < U32 and n or U32)
+  if code >= 0 then return code end
+  return outcome(self, code, "reserve")
+end
+
+--- The bytes, as slices that the caller owns; the buffer is empty then.
+--- @return neap.Slice[] pieces
+function Buffer:take()
+  check_self(self, "take")
+  local pieces = {}
+  while true do
+    local handle = slice.fresh()
+    local code = C.neap_buffer_take(self.slot, self.gen, cast(abi.out_t, handle))
+    if code == 1 then
+      pieces[#pieces + 1] = handle
+    else
+      slice.retire(handle)
+      if code < 0 then check.raise("buffer:take: the buffer was released before", 1) end
+      return pieces
+    end
+  end
+end
+
+--- Drops the bytes; one usual buf is kept for the next ones.
+function Buffer:reset()
+  check_self(self, "reset")
+  return outcome(self, C.neap_buffer_reset(self.slot, self.gen), "reset")
+end
+
+--- Ends the buffer. Twice is an error, as for slices.
+function Buffer:release()
+  check_self(self, "release")
+  if C.neap_buffer_release(self.slot, self.gen) < 0 then
+    check.raise("buffer:release: the buffer was released before", 1)
+  end
+  ffi.gc(self, nil)
+end
+
+local function size(self)
+  local code = C.neap_buffer_size(self.slot, self.gen)
+  if code < 0 then check.raise("buffer: the buffer was released before", 1) end
+  return code
+end
+
+ffi.metatype(buffer_t, {
+  __index = Buffer,
+  __len = size,
+  __tostring = function(self)
+    local code = C.neap_buffer_size(self.slot, self.gen)
+    return code < 0 and "buffer (released)" or ("buffer of %d bytes"):format(code)
+  end,
+  __metatable = "neap.buffer",
+})
+
+return abi.keep("neap.buffer", M)

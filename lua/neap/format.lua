@@ -1,0 +1,193 @@
+--- Formats of string.pack, compiled: a format becomes a Lua function once, and that function is
+--- what LuaJIT compiles. A format is a list of
+---   < > =        little-endian, big-endian, native order (which is also the start)
+---   b B h H i I l L j J T, i[n] I[n] with n from 1 to 8   integers
+---   f d n        floats    x  a byte of padding
+---   c[n] s[n] z  strings: of n bytes, behind a length of n bytes (8), ended by a zero byte
+--- Integers of 7 and 8 bytes are 64-bit cdata, smaller ones numbers. Alignment (`!`) is not
+--- spoken: protocols spell their padding out.
+
+local ffi = require("ffi")
+local abi = require("neap.abi")
+
+local C = abi.C
+local BIG, SIGNED, FLOAT = C.NEAP_BIG, C.NEAP_SIGNED, C.NEAP_FLOAT
+local NATIVE = ffi.abi("be") and BIG or 0
+local CACHED = 1024 -- formats kept; a script that makes more of them starts anew
+
+local M = {}
+
+local integers = { b = 1, h = 2, i = 4, l = 8, j = 8, T = 8 }
+local floats = { f = 4, d = 8, n = 8 }
+
+local function integer(letter, width, order)
+  local signed = letter:lower() == letter
+  return { what = "integer", width = width, wide = width > 6, signed = signed,
+    number = width + order + (signed and SIGNED or 0) }
+end
+
+local function one_item(letter, count, order)
+  local width = integers[letter] or integers[letter:lower()]
+  if letter == "T" then width = 8 end
+  if width then
+    if count and letter:lower() == "i" then width = count end
+    if width < 1 or width > 8 then return nil, "integers have 1 to 8 bytes" end
+    return integer(letter == "T" and "J" or letter, width, order)
+  end
+  if floats[letter] then
+    return { what = "float", width = floats[letter], number = floats[letter] + order + FLOAT }
+  end
+  if letter == "x" then return { what = "padding", width = 1 } end
+  if letter == "z" then return { what = "zero" } end
+  if letter == "c" and count then return { what = "bytes", width = count } end
+  if letter == "s" then
+    local prefix = count or 8
+    if prefix < 1 or prefix > 6 then return nil, "a string's length has 1 to 6 bytes here" end
+    return { what = "string", prefix = integer("I", prefix, order) }
+  end
+  return nil, ("%q is no format here"):format(letter)
+end
+
+--- @return table|nil items, string? message
+local function parse(format)
+  local items, order, at = {}, NATIVE, 1
+  while at <= #format do
+    local letter, digits = format:match("^(.)(%d*)", at)
+    at = at + #letter + #digits
+    if letter == "<" then order = 0
+    elseif letter == ">" then order = BIG
+    elseif letter == "=" then order = NATIVE
+    elseif letter ~= " " then
+      local item, message = one_item(letter, tonumber(digits), order)
+      if not item then return nil, message end
+      items[#items + 1] = item
+    end
+  end
+  if #items > 100 then return nil, "more than 100 items" end
+  return items
+end
+
+local unpack_code = {
+  integer = function(item, i)
+    if item.wide then
+      return ("local v%d = bits(self, at, %d, %s) at = at + %d"):format(i, item.number,
+        tostring(item.signed), item.width)
+    end
+    return ("local v%d = get(self, at, %d) at = at + %d"):format(i, item.number, item.width)
+  end,
+  float = function(item, i)
+    return ("local v%d = get(self, at, %d) at = at + %d"):format(i, item.number, item.width)
+  end,
+  padding = function() return "skip(self, at, 1) at = at + 1" end,
+  bytes = function(item, i)
+    return ("local v%d = bytes(self, at, %d) at = at + %d"):format(i, item.width, item.width)
+  end,
+  string = function(item, i)
+    return ("local n%d = get(self, at, %d) at = at + %d local v%d = bytes(self, at, n%d) "
+      .. "at = at + n%d"):format(i, item.prefix.number, item.prefix.width, i, i, i)
+  end,
+  zero = function(_, i)
+    return ("local n%d = zero(self, at) local v%d = bytes(self, at, n%d) at = at + n%d + 1")
+      :format(i, i, i, i)
+  end,
+}
+
+local pack_code = {
+  integer = function(item, i)
+    local put = item.wide and "put_bits" or "put"
+    return ("%s(self, at, %d, v%d) at = at + %d"):format(put, item.number, i, item.width)
+  end,
+  float = function(item, i)
+    return ("put(self, at, %d, v%d) at = at + %d"):format(item.number, i, item.width)
+  end,
+  padding = function() return "put(self, at, 1, 0) at = at + 1" end,
+  bytes = function(item, i)
+    return ("put_bytes(self, at, fill(v%d, %d)) at = at + %d"):format(i, item.width, item.width)
+  end,
+  string = function(item, i)
+    return ("put(self, at, %d, size(v%d)) at = at + %d put_bytes(self, at, v%d) at = at + #v%d")
+      :format(item.prefix.number, i, item.prefix.width, i, i)
+  end,
+  zero = function(_, i)
+    return ("put_bytes(self, at, ended(v%d)) at = at + #v%d + 1"):format(i, i)
+  end,
+}
+
+local function names_of(items)
+  local names = {}
+  for i, item in ipairs(items) do
+    if item.what ~= "padding" then names[#names + 1] = "v" .. i end
+  end
+  return names
+end
+
+local function statements(items, code)
+  local lines = {}
+  for i, item in ipairs(items) do lines[i] = code[item.what](item, i) end
+  return table.concat(lines, "\n")
+end
+
+local function cached(build)
+  local known, count = {}, 0
+  return function(format)
+    local fn = known[format]
+    if fn then return fn end
+    local message
+    fn, message = build(format)
+    if not fn then return nil, message end
+    if count == CACHED then known, count = {}, 0 end
+    known[format], count = fn, count + 1
+    return fn
+  end
+end
+
+--- A maker of functions (self, at) → values…, offset behind them, for a kind of bytes.
+--- @param kind table get(self, at, number) · bits(self, at, number, signed) ·
+--- bytes(self, at, n) · zero(self, at) → n · skip(self, at, n); each raises at a misuse
+function M.unpackers(kind)
+  return cached(function(format)
+    local items, message = parse(format)
+    if not items then return nil, message end
+    local names = names_of(items)
+    names[#names + 1] = "at"
+    local source = "local get, bits, bytes, zero, skip = ...\nreturn function(self, at)\n"
+      .. statements(items, unpack_code) .. "\nreturn " .. table.concat(names, ", ") .. "\nend"
+    return assert(loadstring(source, "=unpack " .. format))(kind.get, kind.bits, kind.bytes,
+      kind.zero, kind.skip)
+  end)
+end
+
+local function fill(value, width)
+  if type(value) ~= "string" then error("a string is needed, got " .. type(value), 0) end
+  if #value > width then error(("%d bytes do not fit c%d"):format(#value, width), 0) end
+  return value .. ("\0"):rep(width - #value)
+end
+
+local function ended(value)
+  if type(value) ~= "string" then error("a string is needed, got " .. type(value), 0) end
+  if value:find("\0", 1, true) then error("a zero byte inside a string of format z", 0) end
+  return value .. "\0"
+end
+
+local function size(value)
+  if type(value) ~= "string" then error("a string is needed, got " .. type(value), 0) end
+  return #value
+end
+
+--- A maker of functions (self, at, values…) → offset behind them.
+--- @param kind table put(self, at, number, value) · put_bits(self, at, number, value) ·
+--- put_bytes(self, at, string); each raises at a misuse
+function M.packers(kind)
+  return cached(function(format)
+    local items, message = parse(format)
+    if not items then return nil, message end
+    local names = names_of(items)
+    local source = "local put, put_bits, put_bytes, fill, ended, size = ...\n"
+      .. "return function(" .. table.concat({ "self", "at", unpack(names) }, ", ") .. ")\n"
+      .. statements(items, pack_code) .. "\nreturn at\nend"
+    return assert(loadstring(source, "=pack " .. format))(kind.put, kind.put_bits,
+      kind.put_bytes, fill, ended, size)
+  end)
+end
+
+return abi.keep("neap.format", M)

@@ -1,0 +1,118 @@
+--- Views: bytes that a reader still holds, looked at where they lie.
+---
+--- A view is borrowed: it costs no memory and no counting, and it is stale after the next read,
+--- peek or skip on its reader, which every use of it finds out. `retain` makes a slice of it.
+
+local ffi = require("ffi")
+local abi = require("neap.abi")
+local check = require("neap.check")
+local common = require("neap.bytes")
+local errors = require("neap.errors")
+local slice = require("neap.slice")
+
+local C = abi.C
+local view_t = ffi.typeof("struct neap_lua_view")
+local c_view_t = ffi.typeof("struct neap_view *")
+local U32 = 0xffffffff
+
+local M = {}
+local View = {}
+
+local function check_self(self, name)
+  if not ffi.istype(view_t, self) then
+    check.raise("view:" .. name .. ": called on " .. type(self) .. ", not on a view", 2)
+  end
+end
+
+local stale_text = "the reader has read, peeked or skipped since (view:retain() keeps the bytes)"
+
+local function is_stale(self)
+  return C.neap_view_bytes(self.slot, self.gen, self.epoch) == nil
+end
+
+local function explain(self, name, offset, width, level)
+  if is_stale(self) then check.raise("view:" .. name .. ": " .. stale_text, level + 1) end
+  if offset + width > self.size then
+    check.raise(("view:%s: %d byte%s at offset %d reach past the view's %d bytes"):format(name,
+      width, width == 1 and "" or "s", offset, self.size), level + 1)
+  end
+end
+
+local function data_of(self, name)
+  local data = C.neap_view_bytes(self.slot, self.gen, self.epoch)
+  if data == nil then check.raise("view:" .. name .. ": " .. stale_text, 3) end
+  return data, self.size
+end
+
+local function find(self, bytes, from)
+  local code = C.neap_view_find(ffi.cast(c_view_t, self), bytes, #bytes, from)
+  if code >= 0 then return code end
+  if code == C.NEAP_E_RANGE then
+    check.raise(("view:find: from is %d, but the view has %d bytes"):format(from, self.size), 2)
+  end
+  if code ~= C.NEAP_E_EOF then check.raise("view:find: " .. stale_text, 2) end
+  return nil
+end
+
+common.install(View, {
+  name = "view",
+  check = check_self,
+  get = function(self, offset, number)
+    local value = C.neap_view_get(self.slot, self.gen, self.epoch, self.size, offset, number)
+    return value
+  end,
+  bits = function(self, offset, number)
+    local value = C.neap_view_bits(self.slot, self.gen, self.epoch, self.size, offset, number)
+    return value
+  end,
+  explain = explain,
+  data = data_of,
+  find = find,
+})
+
+--- The offset of the bytes at or behind `from`, or nil.
+function View:find(bytes, from)
+  check_self(self, "find")
+  check.string(bytes, "view:find: bytes")
+  from = check.whole(from or 0, U32, "view:find: from")
+  local at = find(self, bytes, from)
+  return at
+end
+
+--- Does the view hold just these bytes?
+function View:equals(bytes)
+  check_self(self, "equals")
+  check.string(bytes, "view:equals: bytes")
+  local code = C.neap_view_equals(ffi.cast(c_view_t, self), bytes, #bytes)
+  if code < 0 then check.raise("view:equals: " .. stale_text, 1) end
+  return code == 1
+end
+
+--- A slice of the bytes, which stay unread.
+--- @return neap.Slice|nil slice, string? message, string? name
+function View:retain()
+  check_self(self, "retain")
+  local handle = slice.fresh()
+  local code = C.neap_view_retain(ffi.cast(c_view_t, self), ffi.cast(abi.out_t, handle))
+  if code == 0 then return handle end
+  slice.retire(handle)
+  if code == C.NEAP_E_STALE then check.raise("view:retain: " .. stale_text, 1) end
+  return errors.failure("view:retain", code)
+end
+
+ffi.metatype(view_t, {
+  __index = View,
+  __len = function(self) return self.size end,
+  __tostring = function(self)
+    if is_stale(self) then return "view (stale)" end
+    return ("view of %d bytes %s"):format(self.size, common.preview(data_of(self), self.size))
+  end,
+  __metatable = "neap.view",
+})
+
+--- A view as C named it. @param c ffi.cdata* struct neap_view
+function M.of(c)
+  return view_t(c.slot, c.gen, c.epoch, c.size)
+end
+
+return abi.keep("neap.view", M)

@@ -1,0 +1,108 @@
+#include "scan/number.h"
+
+#include <endian.h>
+#include <math.h>
+#include <string.h>
+
+bool neap_number_known(int number)
+{
+    uint32_t width = neap_number_width(number);
+    if (number < 0 || number > (NEAP_WIDTH | NEAP_BIG | NEAP_SIGNED | NEAP_FLOAT)) return false;
+    if (number & NEAP_FLOAT) return (width == 4 || width == 8) && !(number & NEAP_SIGNED);
+    return width >= 1 && width <= 8;
+}
+
+static uint64_t load_any(const uint8_t *at, uint32_t width, bool big)
+{
+    uint64_t bits = 0;
+    for (uint32_t i = 0; i < width; i++) bits = bits << 8 | at[big ? i : width - 1 - i];
+    return bits;
+}
+
+/* The usual widths in one move each. */
+static uint64_t load(const uint8_t *at, uint32_t width, bool big)
+{
+    uint16_t v16;
+    uint32_t v32;
+    uint64_t v64;
+    switch (width) {
+    case 1: return at[0];
+    case 2: memcpy(&v16, at, 2); return big ? be16toh(v16) : le16toh(v16);
+    case 4: memcpy(&v32, at, 4); return big ? be32toh(v32) : le32toh(v32);
+    case 8: memcpy(&v64, at, 8); return big ? be64toh(v64) : le64toh(v64);
+    default: return load_any(at, width, big);
+    }
+}
+
+uint64_t neap_number_bits(const uint8_t *at, int number)
+{
+    uint32_t width = neap_number_width(number);
+    uint64_t bits = load(at, width, number & NEAP_BIG);
+    if (!(number & NEAP_SIGNED)) return bits;
+    uint32_t unused = 64 - 8 * width;
+    return (uint64_t)((int64_t)(bits << unused) >> unused);
+}
+
+static double float_of(uint64_t bits, uint32_t width)
+{
+    union {
+        uint64_t bits;
+        double value;
+    } wide = {.bits = bits};
+    union {
+        uint32_t bits;
+        float value;
+    } narrow = {.bits = (uint32_t)bits};
+    return width == 4 ? (double)narrow.value : wide.value;
+}
+
+static uint64_t float_bits(double value, uint32_t width)
+{
+    union {
+        double value;
+        uint64_t bits;
+    } wide = {.value = value};
+    union {
+        float value;
+        uint32_t bits;
+    } narrow = {.value = (float)value};
+    return width == 4 ? narrow.bits : wide.bits;
+}
+
+double neap_number_get(const uint8_t *at, int number)
+{
+    uint64_t bits = neap_number_bits(at, number);
+    if (number & NEAP_FLOAT) return float_of(bits, neap_number_width(number));
+    return number & NEAP_SIGNED ? (double)(int64_t)bits : (double)bits;
+}
+
+/* A double has 53 bits: wider integers are written as bits. */
+static bool fits(double value, uint32_t width, bool sign)
+{
+    uint32_t width_bits = 8 * width - sign;
+    bool exact = width_bits > 53;
+    double span = exact ? 0x1p53 : ldexp(1, (int)width_bits);
+    bool above_low = value >= (sign ? -span : 0);
+    bool below_high = exact ? value <= span : value < span;
+    return above_low && below_high && value == (double)(int64_t)value;
+}
+
+bool neap_number_encode(int number, double value, uint64_t *bits)
+{
+    uint32_t width = neap_number_width(number);
+    if (number & NEAP_FLOAT) {
+        *bits = float_bits(value, width);
+        return true;
+    }
+    if (!fits(value, width, number & NEAP_SIGNED)) return false;
+    *bits = (uint64_t)(int64_t)value;
+    return true;
+}
+
+void neap_number_store(uint8_t *at, int number, uint64_t bits)
+{
+    uint32_t width = neap_number_width(number);
+    bool big = number & NEAP_BIG;
+    for (uint32_t i = 0; i < width; i++)
+        at[big ? width - 1 - i : i] = (uint8_t)(bits >> 8 * i);
+}

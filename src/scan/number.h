@@ -1,0 +1,29 @@
+/* number.h - how numbers stand in bytes (enum neap_number: a width, an order, a kind).
+ * Leaf functions: no state, no allocation; numbers may stand at any address.
+ * Thread: any. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "neap.h"
+
+static inline uint32_t neap_number_width(int number)
+{
+    return (uint32_t)number & NEAP_WIDTH;
+}
+
+/* Is it one at all? Every other function here relies on that. */
+bool neap_number_known(int number);
+
+/* The number at `at`; integers above 2^53 are rounded. */
+double neap_number_get(const uint8_t *at, int number);
+
+/* All its bits, sign-extended if it is signed. */
+uint64_t neap_number_bits(const uint8_t *at, int number);
+
+/* The bits that stand for `value`. False: it does not fit, or is no integer and should be. */
+bool neap_number_encode(int number, double value, uint64_t *bits);
+
+void neap_number_store(uint8_t *at, int number, uint64_t bits);

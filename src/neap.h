@@ -435,9 +435,11 @@ void neap_loop_catch_signals(struct neap_loop *loop, bool on);
 
 /* ---- Streams and listeners ------------------------------------------------------------- */
 
+/* A stream's reader fills itself with one read(2) for each time that the system has reported
+ * bytes; AGAIN means that NEAP_READY_READ will follow. It is released with its stream. */
 struct neap_connection {
     struct neap_handle stream;
-    struct neap_handle reader; /* the stream's; released with it */
+    struct neap_handle reader;
 };
 
 /* Listen on tcp://IP:PORT (port 0 picks one). own: returns owned; keeps the pool open.
@@ -462,11 +464,6 @@ int neap_stream_connect(struct neap_loop *loop, uint32_t pool_slot, uint32_t poo
 
 /* How connecting went. err: AGAIN, REFUSED, UNREACHABLE, TIMEOUT, …, STALE. */
 int neap_stream_connected(uint32_t slot, uint32_t gen);
-
-/* One read(2) into the stream's reader, if the system has reported bytes since the last one.
- * OK: the reader has more than before, or its end. err: AGAIN (NEAP_READY_READ will follow),
- * STALE, LIMIT, MEMORY. */
-int neap_stream_fill(uint32_t slot, uint32_t gen, uint32_t want);
 
 /* Queue a slice or bytes behind everything queued before; written when the loop is flushed.
  * Returns the bytes queued now (NEAP_WRITE_HIGH_BYTES and more: the writer should wait for

@@ -20,6 +20,7 @@ local listener_t = ffi.typeof("struct neap_lua_listener")
 local connection_t = ffi.typeof("struct neap_connection")
 local handle_t = ffi.typeof("struct neap_handle")
 local istype = ffi.istype
+local prepare, wait = task.prepare, task.wait
 
 local M = {}
 local Stream, Listener = {}, {}
@@ -71,21 +72,18 @@ local function still_waiting(tasks, tokens, slot)
 end
 
 local function wait_for(tasks, tokens, slot, what)
-  local me, token = task.prepare()
+  local me, token = prepare()
   if still_waiting(tasks, tokens, slot) then
     check.raise("conn: another task is already " .. what .. " this connection", 2)
   end
   tasks[slot], tokens[slot] = me, token
-  task.wait(me)
+  wait(me)
 end
 
---- One more read into the connection's reader; waits until there is something.
-local function fill(self, want)
-  local code = C.neap_stream_fill(self.slot, self.gen, want)
-  if code ~= AGAIN then return code end
+--- The reader has no bytes and the system none either: wait until it has.
+local function fill(self)
   wait_for(readers, reader_tokens, self.slot, "reading")
-  code = C.neap_stream_fill(self.slot, self.gen, want)
-  return code -- and no tail call: LuaJIT compiles no return from one to C
+  return AGAIN
 end
 
 reader.install(Stream, { name = "conn", fill = fill, check = check_stream, tell = peer_of })

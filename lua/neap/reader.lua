@@ -15,6 +15,7 @@ local view = require("neap.view")
 local C = abi.C
 local out_t, cast = abi.out_t, ffi.cast
 local fresh, retire = slice.fresh, slice.retire
+local whole = check.whole
 local AGAIN, OK = C.NEAP_E_AGAIN, C.NEAP_OK
 local SHORT, OVERSIZED = C.NEAP_E_SHORT, C.NEAP_E_OVERSIZED
 local U32 = 0xffffffff
@@ -34,6 +35,8 @@ local M = {}
 function M.install(methods, kind)
   local fill, check_self, tell = kind.fill, kind.check, kind.tell
   local prefix = kind.name
+  local read_n, read_any_max = prefix .. ":read: n", prefix .. ":read_any: max"
+  local read_line_max, peek_n = prefix .. ":read_line: max", prefix .. ":peek: n"
 
   local function failed(self, code, what)
     local where = tell(self) .. ": " .. what
@@ -79,7 +82,7 @@ function M.install(methods, kind)
   --- Exactly n bytes, side by side. @return neap.Slice|nil slice, string? message, string? name
   function methods:read(n)
     check_self(self, "read")
-    check.whole(n, 0x1p53, prefix .. ":read: n")
+    whole(n, 0x1p53, read_n)
     local handle = fresh()
     local code = read_exactly(self, n < U32 and n or U32, handle)
     if code == OK then return handle end
@@ -90,7 +93,7 @@ function M.install(methods, kind)
   --- What is there, from 1 to max bytes; waits for the first.
   function methods:read_any(max)
     check_self(self, "read_any")
-    max = check.whole(max or MAX, 0x1p53, prefix .. ":read_any: max")
+    max = whole(max or MAX, 0x1p53, read_any_max)
     if max == 0 then check.raise(prefix .. ":read_any: max must be at least 1", 1) end
     local handle = fresh()
     local code = read_some(self, max < U32 and max or U32, handle)
@@ -118,7 +121,7 @@ function M.install(methods, kind)
       check.raise(prefix .. ":read_until: the delimiter must not be empty", 1)
     end
     local given = check.options(options, until_defaults, prefix .. ":read_until")
-    check.whole(given.max, C.NEAP_BUF_MAX_BYTES, prefix .. ":read_until: max")
+    whole(given.max, C.NEAP_BUF_MAX_BYTES, prefix .. ":read_until: max")
     return read_until(self, delimiter, given.max, given.inclusive,
       ("read up to %q"):format(delimiter))
   end
@@ -127,7 +130,7 @@ function M.install(methods, kind)
   --- @param max? integer bytes at most (1 MiB)
   function methods:read_line(max)
     check_self(self, "read_line")
-    max = check.whole(max or MAX, C.NEAP_BUF_MAX_BYTES, prefix .. ":read_line: max")
+    max = whole(max or MAX, C.NEAP_BUF_MAX_BYTES, read_line_max)
     local line, message, name = read_until(self, "\n", max, false, "read of a line")
     if not line then return nil, message, name end
     local size = #line
@@ -147,7 +150,7 @@ function M.install(methods, kind)
   --- @return neap.View|nil view, string? message, string? name
   function methods:peek(n)
     check_self(self, "peek")
-    check.whole(n, 0x1p53, prefix .. ":peek: n")
+    whole(n, 0x1p53, peek_n)
     local code = peek(self, n < U32 and n or U32)
     if code == OK then return view.of(peeked) end
     return failed(self, code, ("peek at %d bytes"):format(n))
@@ -157,12 +160,15 @@ function M.install(methods, kind)
   --- @return true|nil ok, string? message, string? name
   function methods:skip(n)
     check_self(self, "skip")
-    check.whole(n, 0x1p53, prefix .. ":skip: n")
+    whole(n, 0x1p53, prefix .. ":skip: n")
     local left = n
     while left > 0 do
-      local code = C.neap_reader_skip(self.reader_slot, self.reader_gen, left < I32 and left or I32)
+      local code = C.neap_reader_skip(self.reader_slot, self.reader_gen,
+        left < I32 and left or I32)
       if code == AGAIN then code = fill(self, 1) end
-      if code < 0 and code ~= AGAIN then return failed(self, code, ("skip of %d bytes"):format(n)) end
+      if code < 0 and code ~= AGAIN then
+        return failed(self, code, ("skip of %d bytes"):format(n))
+      end
       if code > 0 then left = left - code end
     end
     return true
@@ -279,7 +285,7 @@ function M.new(home, source, options)
     check.raise("neap.reader: source must be a function, got " .. type(source), 1)
   end
   local given = check.options(options, reader_options, "neap.reader")
-  check.whole(given.max_read, C.NEAP_BUF_MAX_BYTES, "neap.reader: max_read")
+  whole(given.max_read, C.NEAP_BUF_MAX_BYTES, "neap.reader: max_read")
   local made = handle_t()
   local code = C.neap_reader_create(home.slot, home.gen, given.max_read, made)
   if code < 0 then return errors.failure("neap.reader", code) end

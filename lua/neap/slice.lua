@@ -17,7 +17,8 @@ local C = abi.C
 local out_t = abi.out_t
 local band = bit.band
 local slice_t = ffi.typeof("struct neap_lua_slice")
-local istype, cast = ffi.istype, ffi.cast
+local istype, cast, attach = ffi.istype, ffi.cast, ffi.gc
+local finalize = C.neap_slice_finalize
 
 local U32 = 0xffffffff
 local LIST_MAX = 2 ^ 24
@@ -44,7 +45,7 @@ local function fresh()
     head = head + 1
     return handle
   end
-  return ffi.gc(slice_t(), C.neap_slice_finalize)
+  return attach(slice_t(), finalize)
 end
 
 --- The handle's slice is gone.

@@ -220,11 +220,28 @@ int neap_reader_end(uint32_t slot, uint32_t gen, int err)
 
 /* ---- reading ---- */
 
-/* Fewer bytes are here than asked: is that the end, or must the caller fill? */
-static int lacking(const struct neap_reader *r)
+/* Fewer bytes are here than asked for: get more, or say why there are none. */
+static int get_more(struct neap_reader *r, uint32_t want)
 {
     if (r->ending == NEAP_E_EOF && unread(r)) return NEAP_E_SHORT;
-    return r->ending == NEAP_OK ? NEAP_E_AGAIN : r->ending;
+    if (r->ending != NEAP_OK) return r->ending;
+    return r->fill ? r->fill(r, want) : NEAP_E_AGAIN;
+}
+
+/* Have n unread bytes, side by side. */
+static int gather(struct neap_reader *r, uint32_t n)
+{
+    int result = NEAP_OK;
+    while (result == NEAP_OK && unread(r) < n) result = get_more(r, n);
+    return result;
+}
+
+/* May this reader read n bytes at all? */
+static int check(const struct neap_reader *r, uint32_t n)
+{
+    if (!r) return NEAP_E_STALE;
+    if (!r->pool) return NEAP_E_CLOSED;
+    return n > r->max_read ? NEAP_E_OVERSIZED : NEAP_OK;
 }
 
 static void consume(struct neap_reader *r, uint32_t n)
@@ -258,19 +275,19 @@ static int cut_nothing(struct neap_reader *r, struct neap_handle *handle)
 int neap_reader_read(uint32_t slot, uint32_t gen, uint32_t n, struct neap_handle *handle)
 {
     struct neap_reader *r = neap_reader_of(slot, gen);
-    if (!r) return NEAP_E_STALE;
-    if (!r->pool) return NEAP_E_CLOSED;
-    if (n > r->max_read) return NEAP_E_OVERSIZED;
+    int result = check(r, n);
+    if (result < 0) return result;
     if (n == 0) return cut_nothing(r, handle);
-    return unread(r) >= n ? cut(r, n, 0, handle) : lacking(r);
+    result = gather(r, n);
+    return result == NEAP_OK ? cut(r, n, 0, handle) : result;
 }
 
 int neap_reader_read_any(uint32_t slot, uint32_t gen, uint32_t max, struct neap_handle *handle)
 {
     struct neap_reader *r = neap_reader_of(slot, gen);
-    if (!r) return NEAP_E_STALE;
-    if (!r->pool) return NEAP_E_CLOSED;
-    return unread(r) ? cut(r, smaller(unread(r), max), 0, handle) : lacking(r);
+    int result = check(r, 0);
+    if (result == NEAP_OK) result = gather(r, 1);
+    return result == NEAP_OK ? cut(r, smaller(unread(r), max), 0, handle) : result;
 }
 
 /* Where the delimiter stands behind `start`, or -1. Bytes that an earlier call has seen are
@@ -283,19 +300,29 @@ static int64_t find_delimiter(struct neap_reader *r, const char *delimiter, uint
     return at;
 }
 
+/* Gather until the delimiter is here. Returns its offset, or why it can't be had. */
+static int64_t gather_until(struct neap_reader *r, const char *delimiter, uint32_t size,
+                            uint32_t max)
+{
+    int result = gather(r, 1);
+    while (result == NEAP_OK) {
+        int64_t at = find_delimiter(r, delimiter, size);
+        if (at > max || (at < 0 && unread(r) >= (uint64_t)max + size)) return NEAP_E_OVERSIZED;
+        if (at >= 0) return at;
+        result = get_more(r, unread(r) + 1);
+    }
+    return result;
+}
+
 int neap_reader_read_until(uint32_t slot, uint32_t gen, const char *delimiter, uint32_t size,
                            uint32_t max, bool inclusive, struct neap_handle *handle)
 {
     struct neap_reader *r = neap_reader_of(slot, gen);
-    if (!r) return NEAP_E_STALE;
-    if (!r->pool) return NEAP_E_CLOSED;
+    int result = check(r, 0);
+    if (result < 0) return result;
     if (size == 0) return NEAP_E_RANGE;
-    if (unread(r) == 0) return lacking(r);
-    max = smaller(max, r->max_read);
-    int64_t at = find_delimiter(r, delimiter, size);
-    bool too_long = at < 0 ? unread(r) >= (uint64_t)max + size : at > max;
-    if (too_long) return NEAP_E_OVERSIZED;
-    if (at < 0) return lacking(r);
+    int64_t at = gather_until(r, delimiter, size, smaller(max, r->max_read));
+    if (at < 0) return (int)at;
     return cut(r, (uint32_t)at + (inclusive ? size : 0), inclusive ? 0 : size, handle);
 }
 
@@ -316,10 +343,9 @@ int neap_reader_limit(uint32_t slot, uint32_t gen, uint32_t max_read)
 int neap_reader_skip(uint32_t slot, uint32_t gen, uint32_t n)
 {
     struct neap_reader *r = neap_reader_of(slot, gen);
-    if (!r) return NEAP_E_STALE;
-    if (!r->pool) return NEAP_E_CLOSED;
-    if (n == 0) return 0;
-    if (unread(r) == 0) return lacking(r);
+    int result = check(r, 0);
+    if (result == NEAP_OK && n) result = gather(r, 1);
+    if (result < 0 || n == 0) return result;
     uint32_t gone = smaller(n, unread(r));
     consume(r, gone);
     return (int)gone;
@@ -330,10 +356,9 @@ int neap_reader_skip(uint32_t slot, uint32_t gen, uint32_t n)
 int neap_reader_peek(uint32_t slot, uint32_t gen, uint32_t n, struct neap_view *view)
 {
     struct neap_reader *r = neap_reader_of(slot, gen);
-    if (!r) return NEAP_E_STALE;
-    if (!r->pool) return NEAP_E_CLOSED;
-    if (n > r->max_read) return NEAP_E_OVERSIZED;
-    if (unread(r) < n) return lacking(r);
+    int result = check(r, n);
+    if (result == NEAP_OK) result = gather(r, n);
+    if (result < 0) return result;
     *view = (struct neap_view){slot, gen, ++r->epoch, n};
     return NEAP_OK;
 }

@@ -9,12 +9,19 @@
  *     neap_reader_make_room(r, want, &room);  n = read(fd, room.at, room.size);
  *     neap_reader_got(r, n);                  neap_reader_cut(r, 4, &slice);
  *
- * It knows no descriptor. Limits: one read at most `max_read` bytes; at most
+ * It knows no descriptor; whoever does can set `fill`, which reads ask for more.
+ * Limits: one read at most `max_read` bytes; at most
  * 2 × the unread bytes + 16 KiB are held for one that is not complete.
  * Thread: the pool's. */
 #pragma once
 
 #include "iobuf/slice.h"
+
+struct neap_reader;
+
+/* Put more bytes, or the end, into r, so that `want` bytes can lie side by side.
+ * Returns OK, or AGAIN when nothing can be had now, LIMIT, MEMORY, …. */
+typedef int neap_reader_fill(struct neap_reader *r, uint32_t want);
 
 struct neap_reader {
     struct neap_slot head;
@@ -26,6 +33,8 @@ struct neap_reader {
     uint32_t max_read;
     uint32_t searched;      /* unread bytes that the last search for a delimiter has seen */
     uint32_t epoch;         /* moves on with every read, peek and skip: views of before are stale */
+    neap_reader_fill *fill; /* rw; NULL: somebody else fills it */
+    void *source;           /* rw; what `fill` reads from */
     int ending;             /* why nothing more will come; NEAP_OK: it may */
 };
 

@@ -72,14 +72,19 @@ int neap_writer_add_bytes(struct neap_writer *w, const uint8_t *bytes, uint32_t 
     return n ? add_copy(w, bytes, n) : NEAP_OK;
 }
 
+/* As it is, without a copy. The handle that named it is stale from now on. */
+static int add_whole(struct neap_writer *w, struct neap_slice *s)
+{
+    neap_slice_own(s);
+    enqueue(w, s);
+    return NEAP_OK;
+}
+
 int neap_writer_add(struct neap_writer *w, struct neap_slice *s)
 {
     uint32_t n = neap_slice_bytes_count(s);
-    if (n >= NEAP_WRITE_COPY_BYTES) {
-        neap_slice_own(s);
-        enqueue(w, s);
-        return NEAP_OK;
-    }
+    bool alone = !w->first; /* a single message leaves from where it lies */
+    if (n && (alone || n >= NEAP_WRITE_COPY_BYTES)) return add_whole(w, s);
     int result = n ? add_copy(w, neap_slice_data(s), n) : NEAP_OK;
     neap_slice_end(s, result == NEAP_OK ? NEAP_TAKEN : NEAP_DROPPED);
     return result;

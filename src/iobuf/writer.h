@@ -1,8 +1,8 @@
 /* writer.h - what waits to be sent: a queue of slices.
  *
- * Small pieces are copied behind one another into a buf of the writer, so that many
- * of them leave in one system call and the bufs they lay in are free at once; large
- * ones are queued as they are. A writer with an empty queue holds no memory.
+ * The first piece and large ones are queued as they are. Small ones behind it are
+ * copied behind one another into a buf of the writer, so that many of them leave in
+ * one system call and the bufs they lay in are free at once. A writer with an empty queue holds no memory.
  *
  *     neap_writer_add(w, slice);  neap_writer_add_bytes(w, bytes, n);
  *     int parts = neap_writer_parts(w, iov, NEAP_WRITER_PARTS);

@@ -220,6 +220,41 @@ static void on_ready(struct neap_watch *watch, int events)
     if ((events & NEAP_WATCH_WRITE) || s->closing) neap_chore_set(s->loop, &s->flush);
 }
 
+/* ---- reading ---- */
+
+static int wait_readable(struct neap_stream *s)
+{
+    neap_reader_rest(s->reader);
+    watch_for(s, NEAP_WATCH_READ, true);
+    return NEAP_E_AGAIN;
+}
+
+/* The end or an error: nothing is to be watched for, or it would be reported for ever. */
+static int read_ended(struct neap_stream *s, int why)
+{
+    s->ended = true;
+    watch_for(s, NEAP_WATCH_READ, false);
+    return neap_reader_end(s->reader->slot, s->reader->head.gen, why);
+}
+
+/* One read(2) for each time that the system has reported bytes. */
+static int fill(struct neap_reader *r, uint32_t want)
+{
+    struct neap_stream *s = r->source;
+    if (s->connect_result < 0) return s->connect_result;
+    if (!s->readable) return wait_readable(s);
+    struct neap_room room;
+    int result = neap_reader_make_room(r, want, &room);
+    if (result < 0) return result;
+    s->readable = false;
+    int64_t n = neap_socket_read(s->fd, room.at, room.size);
+    if (n == NEAP_E_AGAIN) return wait_readable(s);
+    if (n <= 0) return read_ended(s, n ? (int)n : NEAP_E_EOF);
+    neap_net_counts.read_bytes += (uint64_t)n;
+    neap_reader_got(r, (uint32_t)n);
+    return NEAP_OK;
+}
+
 /* ---- the life of a stream ---- */
 
 static struct neap_stream *take_stream(struct neap_pool *pool, struct neap_handle *reader)
@@ -235,6 +270,8 @@ static struct neap_stream *take_stream(struct neap_pool *pool, struct neap_handl
     }
     s->slot = slot;
     s->reader = neap_reader_of(reader->slot, reader->gen);
+    s->reader->fill = fill;
+    s->reader->source = s;
     return s;
 }
 
@@ -312,43 +349,6 @@ void neap_stream_finalize(void *handle)
 }
 
 /* ---- what a script asks ---- */
-
-/* The end or an error: nothing is to be watched for, or it would be reported for ever. */
-static void read_ended(struct neap_stream *s, int why)
-{
-    s->ended = true;
-    watch_for(s, NEAP_WATCH_READ, false);
-    neap_reader_end(s->reader->slot, s->reader->head.gen, why);
-}
-
-static int wait_readable(struct neap_stream *s)
-{
-    neap_reader_rest(s->reader);
-    watch_for(s, NEAP_WATCH_READ, true);
-    return NEAP_E_AGAIN;
-}
-
-int neap_stream_fill(uint32_t slot, uint32_t gen, uint32_t want)
-{
-    struct neap_stream *s = stream_of(slot, gen);
-    if (!s) return NEAP_E_STALE;
-    if (s->ended) return NEAP_OK;
-    if (s->connect_result < 0) return s->connect_result;
-    if (!s->readable) return wait_readable(s);
-    struct neap_room room;
-    int result = neap_reader_make_room(s->reader, want, &room);
-    if (result < 0) return result;
-    s->readable = false;
-    int64_t n = neap_socket_read(s->fd, room.at, room.size);
-    if (n == NEAP_E_AGAIN) return wait_readable(s);
-    if (n <= 0) {
-        read_ended(s, n ? (int)n : NEAP_E_EOF);
-        return NEAP_OK;
-    }
-    neap_net_counts.read_bytes += (uint64_t)n;
-    neap_reader_got(s->reader, (uint32_t)n);
-    return NEAP_OK;
-}
 
 /* May more be queued? A stale stream is a closed one: STALE is what a slice can be. */
 static int writable(struct neap_stream *s)

@@ -11,6 +11,10 @@ WERROR   =
 EXAMPLE  = echo
 HOST     = $(if $(filter build,$(BUILD)),.,$(BUILD))/neap
 RPATH    = $$ORIGIN$(if $(filter build,$(BUILD)),/build)
+PREFIX   = /usr/local
+DESTDIR  =
+# Programs are linked with the 0.1 of 0.1.0: until there is a 1.0, 0.2 may differ.
+SONAME  := libneap.so.$(basename $(shell sed -n 's/.*return "\(.*\)";.*/\1/p' src/base/version.c))
 
 CFLAGS   = -O2 -g
 WARN     = -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla
@@ -18,7 +22,7 @@ FLAGS    = -std=gnu11 -fvisibility=hidden -fPIC $(WARN) $(if $(WERROR),-Werror) 
 SAN      = $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-sanitize-recover=all -fno-omit-frame-pointer)
 COMPILE  = $(CC) $(FLAGS) $(CPPFLAGS) -Isrc -MMD -MP
 # A sanitizer's own symbols may stay open in a library.
-LIBFLAGS = -shared -Wl,-soname,libneap.so -Wl,-z,nodelete $(if $(SANITIZE),,-Wl,-z,defs)
+LIBFLAGS = -shared -Wl,-soname,$(SONAME) -Wl,-z,nodelete $(if $(SANITIZE),,-Wl,-z,defs)
 # Packages: run and test install what is missing, the rest name it (tools/setup).
 NEED     = $(if $(filter test tests asan valgrind,$(MAKECMDGOALS)),test,run)
 INSTALL  = $(if $(filter run test asan valgrind,$(MAKECMDGOALS)),,--check)
@@ -36,17 +40,17 @@ TEST_C    = $(wildcard spec/c/*_test.c)
 TEST_OBJS = $(call object,$(filter-out $(TEST_C),$(wildcard spec/c/*.c)))
 TESTS     = $(patsubst spec/c/%.c,$(BUILD)/spec/%,$(TEST_C))
 BENCHES   = $(patsubst bench/%.c,$(BUILD)/bench/%,$(wildcard bench/*.c))
-C_FILES   = $(wildcard src/*.h src/*/*.[ch] spec/c/*.[ch] bench/*.[ch])
+C_FILES   = $(wildcard src/*.h src/*/*.[ch] spec/c/*.[ch] bench/*.[ch] examples/c/*.c)
 LUA_DIRS  = $(wildcard lua examples spec tools bench)
 
 # `make V=1` shows the commands.
 say = $(if $(V),,@echo "  $(1)"; )
 
-.PHONY: all setup run test tests asan valgrind lint format layers abi bench benches prove clean help force
+.PHONY: all setup run test tests asan valgrind lint format layers abi bench benches prove install uninstall clean help force
 .DELETE_ON_ERROR:
 .SECONDARY:
 
-all: $(HOST) $(BUILD)/libneap.so ## build ./neap and build/libneap.so (the default)
+all: $(HOST) $(BUILD)/libneap.so $(BUILD)/install/neap ## build ./neap and build/libneap.so (the default)
 
 setup: ## install the packages that building and testing need
 	@tools/setup test
@@ -90,6 +94,12 @@ benches: $(BENCHES)
 prove: ## make test and make run in a fresh Debian 12 (as root)
 	@tools/prove-in-chroot
 
+install: $(BUILD)/libneap.so $(BUILD)/install/neap ## install to PREFIX=/usr/local, below DESTDIR if given
+	@BUILD='$(BUILD)' SONAME='$(SONAME)' PREFIX='$(PREFIX)' DESTDIR='$(DESTDIR)' tools/install
+
+uninstall: ## remove what was installed there
+	@SONAME='$(SONAME)' PREFIX='$(PREFIX)' DESTDIR='$(DESTDIR)' tools/install --uninstall
+
 clean: ## remove what was built
 	rm -rf build neap
 
@@ -98,12 +108,16 @@ help: ## this list
 
 # --- files ---
 
-$(HOST): $(HOST_OBJS) $(BUILD)/libneap.so
+# The second one is for bin/, beside lib/.
+$(BUILD)/install/neap: private RPATH = $$ORIGIN/../lib
+$(HOST) $(BUILD)/install/neap: $(HOST_OBJS) $(BUILD)/libneap.so
+	@mkdir -p $(@D)
 	$(call say,LD $@)$(CC) $(FLAGS) -o $@ $(HOST_OBJS) -Wl,-E -Wl,-rpath,'$(RPATH)' \
 	  -L$(BUILD) -lneap $(LUAJIT_LIBS) $(LDFLAGS)
 
 $(BUILD)/libneap.so: $(LIB_OBJS)
 	$(call say,LD $@)$(CC) $(FLAGS) $(LIBFLAGS) -o $@ $(LIB_OBJS) -lev $(LDFLAGS)
+	@ln -sf libneap.so $(BUILD)/$(SONAME)
 
 $(BUILD)/spec/%: $(BUILD)/obj/spec/c/%.o $(TEST_OBJS) $(LIB_OBJS)
 	@mkdir -p $(@D)
@@ -112,6 +126,8 @@ $(BUILD)/spec/%: $(BUILD)/obj/spec/c/%.o $(TEST_OBJS) $(LIB_OBJS)
 $(BUILD)/bench/%: $(BUILD)/obj/bench/%.o
 	@mkdir -p $(@D)
 	$(call say,LD $@)$(CC) $(FLAGS) -o $@ $^ -lev -lm -pthread $(LDFLAGS)
+
+$(BUILD)/bench/micro_c: $(LIB_OBJS) # what it measures is partly hidden
 
 $(BUILD)/obj/src/host/%.o: private INCLUDES = $(LUAJIT_CFLAGS)
 $(BUILD)/obj/src/base/header.o: src/neap.h # embeds it

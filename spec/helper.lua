@@ -17,14 +17,14 @@ local C = abi.C
 local helper = {}
 
 local DEADLINE_S = 120 -- a test that takes longer ends the process, with SIGALRM
-local SETTLE_S = 20    -- connections that were closed are gone after this
+local SETTLE_S = 8     -- connections that were closed are gone after this
 
 ffi.cdef [[
 unsigned int alarm(unsigned int seconds);
 int socket(int domain, int type, int protocol);
 int bind(int fd, const void *address, unsigned int size);
 int listen(int fd, int backlog);
-int accept(int fd, void *address, unsigned int *size);
+int accept4(int fd, void *address, unsigned int *size, int flags);
 int connect(int fd, const void *address, unsigned int size);
 int getsockname(int fd, void *address, unsigned int *size);
 int setsockopt(int fd, int level, int option, const void *value, unsigned int size);
@@ -45,15 +45,22 @@ local SHUT_WR, MSG_DONTWAIT, MSG_NOSIGNAL = 1, 0x40, 0x4000
 
 local Socket = {}
 Socket.__index = Socket
+local sockets = {} -- open ones: the end of a test closes them
 
 local function checked(result, what)
   if result < 0 then error(what .. ": errno " .. ffi.errno(), 3) end
   return result
 end
 
+local function adopt(fd)
+  local self = setmetatable({ fd = fd }, Socket)
+  sockets[self] = true
+  return self
+end
+
 local function new_socket()
   local fd = checked(ffi.C.socket(AF_INET, SOCK_STREAM + SOCK_CLOEXEC, 0), "socket")
-  return setmetatable({ fd = fd }, Socket)
+  return adopt(fd)
 end
 
 local function loopback(port)
@@ -111,7 +118,7 @@ function Socket:shutdown() checked(ffi.C.shutdown(self.fd, SHUT_WR), "shutdown")
 
 function Socket:close()
   if self.fd then ffi.C.close(self.fd) end
-  self.fd = nil
+  self.fd, sockets[self] = nil, nil
 end
 
 --- Closes with a reset instead of an orderly end.
@@ -139,8 +146,8 @@ function helper.listening(receive_bytes)
 end
 
 function Socket:accept()
-  local fd = checked(ffi.C.accept(self.fd, nil, nil), "accept")
-  return setmetatable({ fd = fd }, Socket)
+  local fd = checked(ffi.C.accept4(self.fd, nil, nil, SOCK_CLOEXEC), "accept")
+  return adopt(fd)
 end
 
 --- A socket connected to a listener of neap; its kernel does that, so nobody need accept.
@@ -162,12 +169,24 @@ end
 
 -- ---- the loop ----
 
-local ticker
+local TICKERS = 4 -- tasks that may be in turn() at once
+local tickers
+
+local function make_tickers()
+  tickers = {}
+  for i = 1, TICKERS do
+    local conn, peer = helper.pair()
+    sockets[peer] = nil -- stays
+    tickers[i] = { conn = conn, peer = peer }
+  end
+end
 
 --- Lets the loop turn at least once.
 function helper.turn()
+  local ticker = table.remove(tickers)
   ticker.peer:send(".")
   assert(ticker.conn:read(1)):release()
+  tickers[#tickers + 1] = ticker
 end
 
 --- Turns the loop until done() is true. The test's deadline ends it otherwise.
@@ -231,29 +250,30 @@ function helper.watch(before_each, after_each)
 
   before_each(function()
     ffi.C.alarm(DEADLINE_S)
-    if not ticker then
-      ticker = {}
-      ticker.conn, ticker.peer = helper.pair()
-    end
+    if not tickers then make_tickers() end
     before = state()
   end)
 
   after_each(function()
     helper.remove_files()
+    for socket in pairs(sockets) do socket:close() end
     local give_up = os.time() + SETTLE_S
     while difference(before) and os.time() < give_up do helper.turn() end
     ffi.C.alarm(0)
     local left = difference(before)
-    if left then error(left, 0) end
+    if not left then return end
+    collectgarbage() -- so that the next test starts clean
+    collectgarbage()
+    error(left, 0)
   end)
 end
 
 -- ---- errors ----
 
---- Asserts that fn raises at one of its own lines (write it on one line) with a message that
---- contains `text`. Returns the message. fn must not tail-call: `return f()` loses the line.
-function helper.raises(text, fn)
-  local ok, err = pcall(fn)
+--- Asserts that fn(...) raises at one of its own lines (write it on one line) with a message
+--- that contains `text`. Returns the message. fn must not tail-call: that loses the line.
+function helper.raises(text, fn, ...)
+  local ok, err = pcall(fn, ...)
   if ok then error("nothing was raised; expected: " .. text, 2) end
   if type(err) ~= "string" then error("raised " .. tostring(err), 2) end
   local source = debug.getinfo(fn, "S")
@@ -392,13 +412,13 @@ local function contents(name)
   return text
 end
 
-local CHILD_S = 30
+local CHILD_S = 20
 
 --- Runs a shell command to its end (the loop stands still meanwhile).
 --- @return table status (124: it took too long), out, err
 function helper.sh(command)
   local err = helper.temporary_name()
-  local out = shell(("timeout -k 1 %d sh -c '%s' 2>%s </dev/null; echo; echo $?")
+  local out = shell(("timeout -k 1 %d sh -c '%s' 2>%s </dev/null; s=$?; echo; echo $s")
     :format(CHILD_S, command:gsub("'", "'\\''"), err))
   local text, status = out:match("^(.*)\n(%d+)\n$")
   return { status = tonumber(status), out = text, err = contents(err) }

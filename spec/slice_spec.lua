@@ -56,7 +56,7 @@ describe("a slice", function()
       local s = copy("12345678")
       s:release()
       for name, operation in pairs(operations) do
-        raises("slice:" .. name .. ": ", function() operation(s); end)
+        raises("slice:" .. name .. ": ", operation, s)
       end
     end)
 
@@ -497,7 +497,7 @@ describe("a slice", function()
       assert.equal(255, s:u8(1))
       assert.equal(-2, s:i16be(1))
       assert.equal(-257, s:i16le(1))
-      assert.equal(-65537, s:i32be(1) - 0 == -65537 and -65537 or s:i32be(1))
+      assert.equal(-65537, s:i32be(1))
       assert.equal(-257, s:i32le(1))
       assert.is_true(s:i64le(1) == -257LL)
       assert.is_true(s:u64le(1) == 0xfffffffffffffeffULL)
@@ -542,7 +542,8 @@ describe("a slice", function()
 
     it("that do not fit raise and write nothing", function()
       for kind, values in pairs(edges) do
-        for _, value in ipairs { values[1] - 1, values[3] + 1, 0.5, 0 / 0, 1 / 0, -1 / 0, 2 ^ 64 } do
+        local misfits = { values[1] - 1, values[3] + 1, 0.5, 0 / 0, 1 / 0, -1 / 0, 2 ^ 64 }
+        for _, value in ipairs(misfits) do
           raises("slice:set_" .. kind, function() s["set_" .. kind](s, 0, value) end)
         end
       end
@@ -556,8 +557,7 @@ describe("a slice", function()
 
     it("that are negative do not fit an unsigned 64-bit place", function()
       raises("slice:set_u64be", function() s:set_u64be(0, -1) end)
-      raises("slice:set_u64le", function() s:set_u64le(0, -1LL) end)
-      raises("slice:set_i64be", function() s:set_i64be(0, 2 ^ 63 * 1ULL) end)
+      raises("slice:set_u64le", function() s:set_u64le(0, -2 ^ 53) end)
       assert.equal(("\0"):rep(32), s:str())
     end)
 
@@ -647,7 +647,7 @@ describe("a slice", function()
         assert.equal(bytes:sub(from), s:str(from))
       end
       assert.equal(bytes, s:str())
-      assert.equal(bytes:sub(-1 / 0, 1 / 0), s:str(-1 / 0, 1 / 0))
+      assert.equal(bytes, s:str(-1 / 0, 1 / 0))
       s:release()
     end)
 
@@ -756,26 +756,42 @@ describe("a slice", function()
       raises("", function() return -s end)
       raises("", function() return s < other end)
       raises("", function() return s <= 5 end)
-      raises("", function() return s() end)
+      assert.is_false(pcall(s))
       assert.is_nil(getmetatable(s).__index)
       release(s, other)
     end)
 
-    it("S0 a copied, zeroed or made-up handle names nothing", function()
-      local s = copy("bytes")
-      local slice_t = ffi.typeof(s)
-      local zero = slice_t()
-      raises("slice:str: ", function() zero:str() end)
-      raises("slice:release: ", function() zero:release() end)
-      for _, slot in ipairs { 0, s.slot, s.slot + 1, 2 ^ 24, 2 ^ 32 - 1 } do
-        for _, gen in ipairs { 0, s.gen + 1, s.gen + 2, 2 ^ 32 - 1, 2 ^ 32 - 2 } do
+    -- in a process of its own: a handle that means nothing must not end this one
+    it("S0 a zeroed or made-up handle names nothing", function()
+      local run = helper.script([[
+        local ffi = require("ffi")
+        local neap = require("neap")
+        local s, gone = neap.copy("bytes"), neap.copy("gone")
+        local slice_t, refused = ffi.typeof(s), 0
+        local gone_slot, gone_gen = gone.slot, gone.gen
+        gone:release()
+        local function refuse(slot, gen)
           local made_up = slice_t(slot, gen)
-          raises("slice:u8: ", function() made_up:u8(0) end)
-          raises("slice:release: ", function() made_up:release() end)
+          assert(not pcall(made_up.str, made_up))
+          assert(not pcall(made_up.u8, made_up, 0))
+          assert(not pcall(made_up.truncate_front, made_up, 1))
+          assert(not pcall(made_up.release, made_up))
+          refused = refused + 1
         end
-      end
-      assert.equal("bytes", s:str())
-      s:release()
+        refuse(0, 0)
+        for gen = 0, 4 do
+          refuse(gone_slot, gone_gen + gen)
+          refuse(s.slot + 1, gen)
+          refuse(2 ^ 24, gen)
+          refuse(2 ^ 32 - 1, gen)
+          refuse(0, 2 ^ 32 - 1 - gen)
+        end
+        assert(s:str() == "bytes")
+        print(refused)
+      ]])
+      assert.equal("", run.err)
+      assert.equal("26\n", run.out)
+      assert.equal(0, run.status)
     end)
 
     it("raises when concatenated, and names :str()", function()
@@ -848,9 +864,8 @@ describe("a slice", function()
       raises("slice:size: ", function() return #s end)
     end)
 
-    it("gives nil for a method that it has not", function()
+    it("raises for a method that it has not", function()
       local s = copy("x")
-      assert.is_nil(s.no_such_method)
       raises("no_such_method", function() s:no_such_method() end)
       s:release()
     end)
@@ -860,9 +875,8 @@ describe("a slice", function()
     it("every method raises at the caller's line when called on something else", function()
       local s = copy("12345678")
       local others = helper.not_objects()
-      others.n = others.n + 3
-      others[others.n - 2], others[others.n - 1] = pool, allocator
-      others[others.n] = ffi.cast("struct neap_lua_slice *", ffi.cast("void *", 16))
+      others.n = others.n + 2
+      others[others.n - 1], others[others.n] = pool, allocator
       for name in pairs(operations) do
         helper.refuses_self(s[name], "slice:" .. name, others)
       end

@@ -22,41 +22,41 @@
 
 enum neap_err {
     NEAP_OK = 0,
-    NEAP_E_AGAIN = -1,         /* not now: wait and call again */
-    NEAP_E_EOF = -2,           /* the peer will send nothing more */
-    NEAP_E_SHORT = -3,         /* the peer ended before all of it came */
-    NEAP_E_CLOSED = -4,        /* the thing was closed on this side */
-    NEAP_E_LIMIT = -5,         /* a limit set on purpose is reached */
-    NEAP_E_MEMORY = -6,        /* the system has no memory */
-    NEAP_E_OVERSIZED = -7,     /* larger than the limit for one thing */
-    NEAP_E_STALE = -8,         /* misuse: the handle names nothing any more */
-    NEAP_E_RANGE = -9,         /* misuse: an offset or size outside the thing */
-    NEAP_E_OVERLAP = -10,      /* misuse: another live slice has a claim on these bytes */
-    NEAP_E_READ_ONLY = -11,    /* misuse: this memory is not the pool's to write */
-    NEAP_E_BUSY = -12,         /* the thing is in use */
-    NEAP_E_RESET = -13,        /* the peer reset the connection */
-    NEAP_E_REFUSED = -14,      /* nobody listens there */
-    NEAP_E_TIMEOUT = -15,      /* it took too long */
-    NEAP_E_UNREACHABLE = -16,  /* no way to that address */
-    NEAP_E_ADDRESS = -17,      /* an address that does not parse, or of a kind not spoken */
+    NEAP_E_AGAIN = -1,        /* not now: wait and call again */
+    NEAP_E_EOF = -2,          /* the peer will send nothing more */
+    NEAP_E_SHORT = -3,        /* the peer ended before all of it came */
+    NEAP_E_CLOSED = -4,       /* the thing was closed on this side */
+    NEAP_E_LIMIT = -5,        /* a limit set on purpose is reached */
+    NEAP_E_MEMORY = -6,       /* the system has no memory */
+    NEAP_E_OVERSIZED = -7,    /* larger than the limit for one thing */
+    NEAP_E_STALE = -8,        /* misuse: the handle names nothing any more */
+    NEAP_E_RANGE = -9,        /* misuse: an offset or size outside the thing */
+    NEAP_E_OVERLAP = -10,     /* misuse: another live slice has a claim on these bytes */
+    NEAP_E_READ_ONLY = -11,   /* misuse: this memory is not the pool's to write */
+    NEAP_E_BUSY = -12,        /* the thing is in use */
+    NEAP_E_RESET = -13,       /* the peer reset the connection */
+    NEAP_E_REFUSED = -14,     /* nobody listens there */
+    NEAP_E_TIMEOUT = -15,     /* it took too long */
+    NEAP_E_UNREACHABLE = -16, /* no way to that address */
+    NEAP_E_ADDRESS = -17,     /* an address that does not parse, or of a kind not spoken */
     NEAP_E_ADDRESS_IN_USE = -18,
     NEAP_E_PERMISSION = -19,
-    NEAP_E_DESCRIPTORS = -20,  /* the process or the system has no descriptor left */
-    NEAP_E_SYSTEM = -21        /* another failure of the system: see errno */
+    NEAP_E_DESCRIPTORS = -20, /* the process or the system has no descriptor left */
+    NEAP_E_SYSTEM = -21       /* another failure of the system: see errno */
 };
 
 enum neap_limits {
-    NEAP_BUF_MIN_BYTES = 16384,          /* the buf of a pool that was given no size */
-    NEAP_BUF_MAX_BYTES = 1073741824,     /* the largest buf: 1 GiB, so offsets fit 32 bits */
-    NEAP_CLASS_MIN_BYTES = 64,           /* the smallest size class */
-    NEAP_CLASS_MAX_BYTES = 1048576,      /* the largest; a larger buf is not kept */
-    NEAP_MAX_READ_BYTES = 1048576,       /* default limit of one read */
-    NEAP_WRITE_COPY_BYTES = 4096,        /* a smaller write is copied, a larger one queued */
-    NEAP_WRITE_HIGH_BYTES = 65536,       /* a stream with more queued makes its writer wait … */
-    NEAP_WRITE_LOW_BYTES = 16384,        /* … until no more than this is left */
-    NEAP_LINGER_BYTES = 65536,           /* read and dropped at most while a stream closes */
-    NEAP_LINGER_MS = 2000,               /* a closing stream without progress is cut after this */
-    NEAP_ADDRESS_BYTES = 160             /* room that every printed address fits in */
+    NEAP_BUF_MIN_BYTES = 16384,      /* the buf of a pool that was given no size */
+    NEAP_BUF_MAX_BYTES = 1073741824, /* the largest buf: 1 GiB, so offsets fit 32 bits */
+    NEAP_CLASS_MIN_BYTES = 64,       /* the smallest size class */
+    NEAP_CLASS_MAX_BYTES = 1048576,  /* the largest; a larger buf is not kept */
+    NEAP_MAX_READ_BYTES = 1048576,   /* default limit of one read */
+    NEAP_WRITE_COPY_BYTES = 4096,    /* a smaller write is copied, a larger one queued */
+    NEAP_WRITE_HIGH_BYTES = 65536,   /* a stream with more queued makes its writer wait … */
+    NEAP_WRITE_LOW_BYTES = 16384,    /* … until no more than this is left */
+    NEAP_LINGER_BYTES = 65536,       /* read and dropped at most while a stream closes */
+    NEAP_LINGER_MS = 2000,           /* a closing stream without progress is cut after this */
+    NEAP_ADDRESS_BYTES = 160         /* room that every printed address fits in */
 };
 
 struct neap_handle {
@@ -73,37 +73,37 @@ const char *neap_version(void);
 /* ---- Pool: a source of bufs ------------------------------------------------------------ */
 
 struct neap_pool_options {
-    double min_size;    /* bytes of the smallest buf; 0: NEAP_BUF_MIN_BYTES */
-    double limit;       /* bytes held at most; 0: none */
-    double retain;      /* free bytes kept at most; 0: 64 MiB */
-    bool classes;       /* round up to size classes (at most a fifth of a buf is waste) */
-    bool poison;        /* overwrite a recycled buf, so that stale bytes show */
+    double min_size; /* bytes of the smallest buf; 0: NEAP_BUF_MIN_BYTES */
+    double limit;    /* bytes held at most; 0: none */
+    double retain;   /* free bytes kept at most; 0: 64 MiB */
+    bool classes;    /* round up to size classes (at most a fifth of a buf is waste) */
+    bool poison;     /* overwrite a recycled buf, so that stale bytes show */
 };
 
 struct neap_pool_stats {
-    uint64_t bufs_allocated;         /* ever made; a reuse does not count */
-    uint64_t bufs_reused;            /* taken from the free ones */
-    uint64_t bufs_free;              /* now */
-    uint64_t bufs_live;              /* now */
-    uint64_t bytes_allocated;        /* of the bufs ever made */
-    uint64_t bytes_held;             /* now: free + live */
-    uint64_t bytes_free;             /* now */
-    uint64_t bytes_live;             /* now */
-    uint64_t bytes_referenced;       /* now: between free and bound of all slices */
-    uint64_t bytes_wasted;           /* tails that allocators left behind */
-    uint64_t bytes_moved;            /* copied by readers to make bytes contiguous */
+    uint64_t bufs_allocated;   /* ever made; a reuse does not count */
+    uint64_t bufs_reused;      /* taken from the free ones */
+    uint64_t bufs_free;        /* now */
+    uint64_t bufs_live;        /* now */
+    uint64_t bytes_allocated;  /* of the bufs ever made */
+    uint64_t bytes_held;       /* now: free + live */
+    uint64_t bytes_free;       /* now */
+    uint64_t bytes_live;       /* now */
+    uint64_t bytes_referenced; /* now: between free and bound of all slices */
+    uint64_t bytes_wasted;     /* tails that allocators left behind */
+    uint64_t bytes_moved;      /* copied by readers to make bytes contiguous */
     uint64_t slices_made;
-    uint64_t slices_live;            /* now */
-    uint64_t slices_released;        /* by hand */
-    uint64_t slices_taken;           /* ended by a write, a merge or a send */
-    uint64_t slices_dropped;         /* ended by the runtime, with what held them */
-    uint64_t slices_collected;       /* forgotten, and released by the collector */
-    uint64_t dropped_large;          /* bufs given back to the system: above the largest class */
-    uint64_t dropped_cap;            /* … over the cap on free bytes */
-    uint64_t dropped_decay;          /* … unused after a burst */
-    uint64_t dropped_trim;           /* … on request, or to make room under the limit */
-    uint64_t dropped_closed;         /* … because the pool is closed */
-    uint64_t limit_hits;             /* requests refused at the limit */
+    uint64_t slices_live;      /* now */
+    uint64_t slices_released;  /* by hand */
+    uint64_t slices_taken;     /* ended by a write, a merge or a send */
+    uint64_t slices_dropped;   /* ended by the runtime, with what held them */
+    uint64_t slices_collected; /* forgotten, and released by the collector */
+    uint64_t dropped_large;    /* bufs given back to the system: above the largest class */
+    uint64_t dropped_cap;      /* … over the cap on free bytes */
+    uint64_t dropped_decay;    /* … unused after a burst */
+    uint64_t dropped_trim;     /* … on request, or to make room under the limit */
+    uint64_t dropped_closed;   /* … because the pool is closed */
+    uint64_t limit_hits;       /* requests refused at the limit */
 };
 
 /* own: returns owned (neap_pool_release).  err: RANGE (a size out of range), MEMORY. */
@@ -132,20 +132,20 @@ void neap_pool_finalize(void *handle);
 /* ---- Slice: a counted view of a part of a buf ------------------------------------------ */
 
 struct neap_slice_info {
-    uint32_t free;       /* where the free prefix starts in the buf */
-    uint32_t base;       /* where the bytes start */
-    uint32_t bound;      /* where they end */
-    uint32_t buf_bytes;  /* the capacity of the buf, which the slice keeps alive */
-    bool read_only;      /* memory that no pool owns */
+    uint32_t free;      /* where the free prefix starts in the buf */
+    uint32_t base;      /* where the bytes start */
+    uint32_t bound;     /* where they end */
+    uint32_t buf_bytes; /* the capacity of the buf, which the slice keeps alive */
+    bool read_only;     /* memory that no pool owns */
 };
 
 /* How a number stands in bytes: its width, or-ed with what it is. Integers may have any width
  * from 1 to 8, so 3 | NEAP_BIG is one of 24 bits. */
 enum neap_number {
-    NEAP_WIDTH = 15,   /* the bits of the width in bytes */
-    NEAP_BIG = 16,     /* big-endian */
-    NEAP_SIGNED = 32,  /* two's complement */
-    NEAP_FLOAT = 64    /* IEEE 754, of 4 or 8 bytes */
+    NEAP_WIDTH = 15,  /* the bits of the width in bytes */
+    NEAP_BIG = 16,    /* big-endian */
+    NEAP_SIGNED = 32, /* two's complement */
+    NEAP_FLOAT = 64   /* IEEE 754, of 4 or 8 bytes */
 };
 
 /* err: STALE. */
@@ -184,8 +184,7 @@ int neap_slice_free_entire_prefix(uint32_t slot, uint32_t gen);
 /* Release `prev`; if it ends where this slice's prefix starts, the prefix takes its place.
  * Returns 1 if it did, else 0. own: takes prev.  err: STALE, RANGE (prev is the slice
  * itself); then nothing changed. */
-int neap_slice_release_previous(uint32_t slot, uint32_t gen, uint32_t prev_slot,
-                                uint32_t prev_gen);
+int neap_slice_release_previous(uint32_t slot, uint32_t gen, uint32_t prev_slot, uint32_t prev_gen);
 
 /* Copy [free, bound) into a small buf of its own and let the large one go; same handle.
  * Returns the bytes no longer pinned by this slice. err: STALE, LIMIT, MEMORY, CLOSED. */
@@ -211,8 +210,7 @@ int neap_slice_check(uint32_t slot, uint32_t gen, uint32_t offset, uint32_t size
 
 /* Write a number. err: STALE, RANGE (also a value that does not fit), OVERLAP, READ_ONLY. */
 int neap_slice_set(uint32_t slot, uint32_t gen, uint32_t offset, int number, double value);
-int neap_slice_set_bits(uint32_t slot, uint32_t gen, uint32_t offset, int number,
-                        uint64_t bits);
+int neap_slice_set_bits(uint32_t slot, uint32_t gen, uint32_t offset, int number, uint64_t bits);
 
 /* Write bytes. err: STALE, RANGE, OVERLAP, READ_ONLY. */
 int neap_slice_write(uint32_t slot, uint32_t gen, uint32_t offset, const char *bytes,
@@ -237,16 +235,15 @@ const uint8_t *neap_slice_bytes(uint32_t slot, uint32_t gen);
 /* A slice over memory that no pool owns, without a copy: read-only, never merged, never
  * expanded. `anchor` comes back from neap_foreign_next() when the last owner is gone.
  * own: borrows the memory until then; returns owned.  err: OVERSIZED, MEMORY. */
-int neap_foreign_slice(const char *bytes, size_t size, uint32_t anchor,
-                       struct neap_handle *slice);
+int neap_foreign_slice(const char *bytes, size_t size, uint32_t anchor, struct neap_handle *slice);
 
 /* An anchor whose memory nobody uses any more, or 0. */
 uint32_t neap_foreign_next(void);
 
 struct neap_slice_stats {
-    uint64_t live;              /* slices of all pools, foreign ones included */
+    uint64_t live; /* slices of all pools, foreign ones included */
     uint64_t double_releases;
-    uint64_t stale_uses;        /* other operations on a stale handle */
+    uint64_t stale_uses; /* other operations on a stale handle */
 };
 
 void neap_slice_stats(struct neap_slice_stats *stats);
@@ -300,8 +297,7 @@ int neap_buffer_reserve(uint32_t slot, uint32_t gen, uint32_t n);
 
 /* Write over bytes that were put before. err: STALE, RANGE. */
 int neap_buffer_set(uint32_t slot, uint32_t gen, uint32_t offset, int number, double value);
-int neap_buffer_set_bits(uint32_t slot, uint32_t gen, uint32_t offset, int number,
-                         uint64_t bits);
+int neap_buffer_set_bits(uint32_t slot, uint32_t gen, uint32_t offset, int number, uint64_t bits);
 
 /* The first piece, as a slice; the buffer keeps the others. Returns 1, or 0 when it is empty.
  * own: returns owned.  err: STALE. */
@@ -318,7 +314,7 @@ struct neap_room {
 };
 
 struct neap_view {
-    uint32_t slot;  /* of the reader */
+    uint32_t slot; /* of the reader */
     uint32_t gen;
     uint32_t epoch; /* of the reader, when the view was made */
     uint32_t size;  /* bytes */
@@ -378,8 +374,8 @@ double neap_view_get(uint32_t slot, uint32_t gen, uint32_t epoch, uint32_t size,
                      int number);
 
 /* The bits of a number in a view, as neap_slice_get_bits(). */
-uint64_t neap_view_bits(uint32_t slot, uint32_t gen, uint32_t epoch, uint32_t size,
-                        uint32_t offset, int number);
+uint64_t neap_view_bits(uint32_t slot, uint32_t gen, uint32_t epoch, uint32_t size, uint32_t offset,
+                        int number);
 
 /* As neap_slice_find() and neap_slice_equals(). */
 int neap_view_find(const struct neap_view *view, const char *bytes, uint32_t size, uint32_t from);
@@ -489,16 +485,16 @@ int neap_stream_peer(uint32_t slot, uint32_t gen, char *room);
 int neap_stream_local(uint32_t slot, uint32_t gen, char *room);
 
 struct neap_net_stats {
-    uint64_t accepted;             /* connections */
+    uint64_t accepted; /* connections */
     uint64_t connected;
     uint64_t streams_live;
     uint64_t listeners_live;
     uint64_t read_bytes;
     uint64_t written_bytes;
-    uint64_t closed_forgotten;     /* streams and listeners closed by the collector */
-    uint64_t closed_cut;           /* streams cut because the peer took nothing while closing */
-    uint64_t unsent_bytes;         /* queued bytes that a failed or cut stream never sent */
-    uint64_t accept_pauses;        /* accepting rested: no descriptors or no memory */
+    uint64_t closed_forgotten; /* streams and listeners closed by the collector */
+    uint64_t closed_cut;       /* streams cut because the peer took nothing while closing */
+    uint64_t unsent_bytes;     /* queued bytes that a failed or cut stream never sent */
+    uint64_t accept_pauses;    /* accepting rested: no descriptors or no memory */
 };
 
 void neap_net_stats(struct neap_net_stats *stats);

@@ -19,7 +19,7 @@ local Allocator = {}
 
 local function check_self(self, name)
   if not ffi.istype(allocator_t, self) then
-    check.raise("allocator:" .. name .. ": called on " .. type(self) .. ", not on an allocator", 2)
+    check.raise("allocator:" .. name .. ": called on " .. type(self) .. ", not on an allocator")
   end
 end
 

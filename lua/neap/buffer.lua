@@ -29,17 +29,16 @@ local Buffer = {}
 
 local function check_self(self, name)
   if not istype(buffer_t, self) then
-    check.raise("buffer:" .. name .. ": called on " .. type(self) .. ", not on a buffer", 2)
+    check.raise("buffer:" .. name .. ": called on " .. type(self) .. ", not on a buffer")
   end
 end
 
 --- Misuse raises; memory and limits come back as `nil, message, name`, with nothing appended.
---- Called as a tail call, so the public function has no frame of its own any more.
 local function outcome(self, code, name)
   if code >= 0 then return self end
   if code == C.NEAP_E_STALE or code == C.NEAP_E_RANGE then
     check.raise("buffer:" .. name .. ": " .. (code == C.NEAP_E_STALE
-      and "the buffer or the slice was released before" or "the value does not fit"), 1)
+      and "the buffer or the slice was released before" or "the value does not fit"))
   end
   return errors.failure("buffer:" .. name, code)
 end
@@ -49,7 +48,7 @@ end
 function M.new(home)
   home = home or pool.default()
   if not pool.is_pool(home) then
-    check.raise("neap.buffer: pool must be a pool, got " .. type(home), 1)
+    check.raise("neap.buffer: pool must be a pool, got " .. type(home))
   end
   local made = handle_t()
   local code = C.neap_buffer_create(home.slot, home.gen, made)
@@ -67,41 +66,45 @@ function Buffer:put(x)
   elseif slice.is_slice(x) then
     code = C.neap_buffer_put_slice(self.slot, self.gen, x.slot, x.gen)
   else
-    check.raise("buffer:put: argument must be a string or a slice, got " .. type(x), 1)
+    check.raise("buffer:put: argument must be a string or a slice, got " .. type(x))
   end
   return outcome(self, code, "put")
 end
 
 for plain, number in pairs(common.numbers) do
   local put_name, set_name = "put_" .. plain, "set_" .. plain
-  local what = "buffer:" .. set_name .. ": offset"
+  local put_what, set_what = "buffer:" .. put_name, "buffer:" .. set_name
+  local what = set_what .. ": offset"
   Buffer[put_name] = function(self, value)
     check_self(self, put_name)
-    check.number(value, "buffer:" .. put_name)
-    return outcome(self, C.neap_buffer_put_number(self.slot, self.gen, number, value), put_name)
+    check.number(value, put_what)
+    local code = C.neap_buffer_put_number(self.slot, self.gen, number, value)
+    return outcome(self, code, put_name)
   end
   Buffer[set_name] = function(self, offset, value)
     check_self(self, set_name)
     check.whole(offset, U32, what)
-    check.number(value, "buffer:" .. set_name)
-    return outcome(self, C.neap_buffer_set(self.slot, self.gen, offset, number, value), set_name)
+    check.number(value, set_what)
+    local code = C.neap_buffer_set(self.slot, self.gen, offset, number, value)
+    return outcome(self, code, set_name)
   end
 end
 
 for plain, number in pairs(common.wide) do
   local put_name, set_name = "put_" .. plain, "set_" .. plain
-  local what = "buffer:" .. set_name .. ": offset"
+  local put_what, set_what = "buffer:" .. put_name, "buffer:" .. set_name
+  local what = set_what .. ": offset"
   Buffer[put_name] = function(self, value)
     check_self(self, put_name)
-    local bits = common.bits_of(value)
-    if not bits then check.raise("buffer:" .. put_name .. ": value must be an integer", 1) end
+    local bits = common.bits_of(value, number)
+    if not bits then check.raise(put_what .. ": value must be an integer that fits") end
     return outcome(self, C.neap_buffer_put_bits(self.slot, self.gen, number, bits), put_name)
   end
   Buffer[set_name] = function(self, offset, value)
     check_self(self, set_name)
     check.whole(offset, U32, what)
-    local bits = common.bits_of(value)
-    if not bits then check.raise("buffer:" .. set_name .. ": value must be an integer", 1) end
+    local bits = common.bits_of(value, number)
+    if not bits then check.raise(set_what .. ": value must be an integer that fits") end
     return outcome(self, C.neap_buffer_set_bits(self.slot, self.gen, offset, number, bits),
       set_name)
   end
@@ -111,22 +114,22 @@ end
 --- Buffers and others write it). @param value integer|ffi.cdata* from 0 to 2^53, or 64 bits
 function Buffer:put_varint(value)
   check_self(self, "put_varint")
-  local bits = common.bits_of(value)
-  if not bits or (type(value) == "number" and value < 0) then
-    check.raise("buffer:put_varint: value must be an integer of at least 0", 1)
+  local bits = common.bits_of(value, 8)
+  if not bits then
+    check.raise("buffer:put_varint: value must be an integer of at least 0")
   end
   return outcome(self, C.neap_buffer_put_varint(self.slot, self.gen, bits), "put_varint")
 end
 
 local packer = format.packers({
   put = function(self, _, number, value)
-    check.number(value, "buffer:pack", 2)
+    check.number(value, "buffer:pack")
     local code = C.neap_buffer_put_number(self.slot, self.gen, number, value)
     if code < 0 then error(errors.text(code), 0) end
   end,
   put_bits = function(self, _, number, value)
-    local bits = common.bits_of(value)
-    if not bits then check.raise("buffer:pack: an integer is needed", 2) end
+    local bits = common.bits_of(value, number)
+    if not bits then check.raise("buffer:pack: an integer that fits is needed") end
     local code = C.neap_buffer_put_bits(self.slot, self.gen, number, bits)
     if code < 0 then error(errors.text(code), 0) end
   end,
@@ -141,7 +144,7 @@ function Buffer:pack(format_text, ...)
   check_self(self, "pack")
   check.string(format_text, "buffer:pack: format")
   local fn, message = packer(format_text)
-  if not fn then check.raise("buffer:pack: " .. message, 1) end
+  if not fn then check.raise("buffer:pack: " .. message) end
   fn(self, 0, ...)
   return self
 end
@@ -167,7 +170,7 @@ function Buffer:take()
       pieces[#pieces + 1] = handle
     else
       slice.retire(handle)
-      if code < 0 then check.raise("buffer:take: the buffer was released before", 1) end
+      if code < 0 then check.raise("buffer:take: the buffer was released before") end
       return pieces
     end
   end
@@ -183,14 +186,14 @@ end
 function Buffer:release()
   check_self(self, "release")
   if C.neap_buffer_release(self.slot, self.gen) < 0 then
-    check.raise("buffer:release: the buffer was released before", 1)
+    check.raise("buffer:release: the buffer was released before")
   end
   ffi.gc(self, nil)
 end
 
 local function size(self)
   local code = C.neap_buffer_size(self.slot, self.gen)
-  if code < 0 then check.raise("buffer: the buffer was released before", 1) end
+  if code < 0 then check.raise("buffer: the buffer was released before") end
   return code
 end
 

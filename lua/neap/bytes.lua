@@ -38,16 +38,22 @@ M.width_of = width_of
 
 local int64_t, uint64_t = ffi.typeof("int64_t"), ffi.typeof("uint64_t")
 
---- The 64 bits of what a script gave as an integer. @return ffi.cdata*|nil
-function M.bits_of(value)
+--- The 64 bits of what a script gave as an integer, if it fits the number.
+--- @return ffi.cdata*|nil
+function M.bits_of(value, number)
+  local signed = bit.band(number, SIGNED) ~= 0
   if type(value) == "number" then
-    if value ~= math.floor(value) or value < -0x1p53 or value > 0x1p53 then return nil end
+    if value ~= math.floor(value) or value < (signed and -0x1p53 or 0) or value > 0x1p53 then
+      return nil
+    end
     return ffi.cast(uint64_t, int64_t(value))
   end
-  if ffi.istype(uint64_t, value) or ffi.istype(int64_t, value) then
-    return ffi.cast(uint64_t, value)
+  if ffi.istype(int64_t, value) then
+    if not signed and value < 0 then return nil end
+  elseif not ffi.istype(uint64_t, value) or (signed and value > 0x7fffffffffffffffULL) then
+    return nil
   end
-  return nil
+  return ffi.cast(uint64_t, value)
 end
 
 local function hex_line(data, at, n)
@@ -67,7 +73,7 @@ end
 ---   check(self, name): raises when self is not such an object
 ---   get(self, offset, number) → number, NaN when that fails
 ---   bits(self, offset, number) → uint64_t
----   explain(self, name, offset, width, level): raises for what get() refused, if it did
+---   explain(self, name, offset, width): raises for what get() refused, if it did
 ---   data(self) → uint8_t *, size; nil when stale
 ---   find(self, bytes, from) → offset, nil; raises
 function M.install(methods, kind)
@@ -81,7 +87,7 @@ function M.install(methods, kind)
       check.whole(offset, U32, what)
       local value = get(self, offset, number)
       if value == value then return value end
-      explain(self, name, offset, width, 1)
+      explain(self, name, offset, width)
       return value
     end
   end
@@ -92,7 +98,7 @@ function M.install(methods, kind)
     methods[name] = function(self, offset)
       check_self(self, name)
       check.whole(offset, U32, what)
-      explain(self, name, offset, 8, 1)
+      explain(self, name, offset, 8)
       return ctype(bits(self, offset, number))
     end
   end
@@ -104,10 +110,13 @@ function M.install(methods, kind)
       check_self(self, name)
       check.whole(offset, U32, what)
       local value = get(self, offset, number)
-      if value <= 0x1p53 then return value end
-      explain(self, name, offset, 8, 1)
+      if value < 0x1p53 or (value == 0x1p53 and bits(self, offset, number) == 0x20000000000000ULL)
+      then
+        return value
+      end
+      explain(self, name, offset, 8)
       check.raise(("%s%s: the number at offset %d is above 2^53 (%s reads all its bits)"):format(
-        prefix, name, offset, (name:gsub("53", "64"))), 1)
+        prefix, name, offset, (name:gsub("53", "64"))))
     end
   end
 
@@ -117,7 +126,7 @@ function M.install(methods, kind)
     local data, size = kind.data(self, "str")
     from, to = from or 1, to or -1
     if type(from) ~= "number" or type(to) ~= "number" or from ~= from or to ~= to then
-      check.raise(prefix .. "str: from and to must be numbers", 1)
+      check.raise(prefix .. "str: from and to must be numbers")
     end
     if from < 0 then from = size + from + 1 end
     if to < 0 then to = size + to + 1 end
@@ -139,27 +148,27 @@ function M.install(methods, kind)
 
   local function part(self, offset, n)
     local data, size = kind.data(self, "unpack")
-    if n > size or offset > size - n then explain(self, "unpack", offset, n, 2) end
+    if n > size or offset > size - n then explain(self, "unpack", offset, n) end
     return ffi.string(data + offset, n)
   end
 
   local unpacker = format.unpackers({
     get = function(self, offset, number)
       local value = get(self, offset, number)
-      if value ~= value then explain(self, "unpack", offset, width_of(number), 2) end
+      if value ~= value then explain(self, "unpack", offset, width_of(number)) end
       return value
     end,
     bits = function(self, offset, number, signed)
-      explain(self, "unpack", offset, width_of(number), 2)
+      explain(self, "unpack", offset, width_of(number))
       local value = bits(self, offset, number)
       return signed and int64_t(value) or value
     end,
     bytes = part,
-    skip = function(self, offset, n) explain(self, "unpack", offset, n, 2) end,
+    skip = function(self, offset, n) explain(self, "unpack", offset, n) end,
     zero = function(self, offset)
-      explain(self, "unpack", offset, 0, 2)
+      explain(self, "unpack", offset, 0)
       local at = kind.find(self, "\0", offset)
-      if not at then check.raise(prefix .. "unpack: no zero byte ends the string", 2) end
+      if not at then check.raise(prefix .. "unpack: no zero byte ends the string") end
       return at - offset
     end,
   })
@@ -170,7 +179,7 @@ function M.install(methods, kind)
     check.string(format_text, prefix .. "unpack: format")
     offset = check.whole(offset or 0, U32, prefix .. "unpack: offset")
     local fn, message = unpacker(format_text)
-    if not fn then check.raise(prefix .. "unpack: " .. message, 1) end
+    if not fn then check.raise(prefix .. "unpack: " .. message) end
     return fn(self, offset)
   end
 end

@@ -8,11 +8,22 @@ local function shown(value)
   return type(value) == "string" and string.format("%q", value) or tostring(value)
 end
 
---- Raise at the line of who called the public function.
---- @param level integer how many functions of neap are between: 1 when the public function
---- itself calls this
-function M.raise(message, level)
-  error(message, level + 2)
+local here = debug.getinfo(1, "S").source:match("^(.*/)[^/]*$")
+
+--- The chunk name of code that neap makes at run time, so that raise() knows it as its own.
+function M.chunk_name(what)
+  return here .. what
+end
+
+--- Raise a mistake of the script, at its own line: the innermost one outside of neap.
+function M.raise(message)
+  local level = 2
+  local info = debug.getinfo(level, "S")
+  while info and (info.what == "C" or info.source:sub(1, #here) == here) do
+    level = level + 1
+    info = debug.getinfo(level, "S")
+  end
+  error(message, info and level or 0)
 end
 
 --- A whole number from 0 to `most`. Strings, NaN, fractions and the rest raise: a C integer
@@ -23,18 +34,17 @@ function M.whole(value, most, what)
     return value
   end
   M.raise(("%s must be a whole number from 0 to %.0f, got %s"):format(what, most,
-    shown(value)), 2)
+    shown(value)))
 end
 
---- @param level? integer as for raise: 1 when the public function itself calls this
-function M.number(value, what, level)
+function M.number(value, what)
   if type(value) == "number" then return value end
-  M.raise(("%s: value must be a number, got %s"):format(what, shown(value)), (level or 1) + 1)
+  M.raise(("%s: value must be a number, got %s"):format(what, shown(value)))
 end
 
 function M.string(value, what)
   if type(value) == "string" then return value end
-  M.raise(("%s must be a string, got %s"):format(what, shown(value)), 2)
+  M.raise(("%s must be a string, got %s"):format(what, shown(value)))
 end
 
 --- Unknown keys raise, so a misspelt option is not silently without effect.
@@ -44,13 +54,13 @@ function M.options(given, known, what)
   for name, default in pairs(known) do result[name] = default end
   if given == nil then return result end
   if type(given) ~= "table" then
-    M.raise(what .. ": options must be a table, got " .. shown(given), 2)
+    M.raise(what .. ": options must be a table, got " .. shown(given))
   end
   for name, value in pairs(given) do
-    if known[name] == nil then M.raise(what .. ": no option " .. shown(name), 2) end
+    if known[name] == nil then M.raise(what .. ": no option " .. shown(name)) end
     if type(value) ~= type(known[name]) then
       M.raise(("%s: option %s must be a %s, got %s"):format(what, shown(name),
-        type(known[name]), shown(value)), 2)
+        type(known[name]), shown(value)))
     end
     result[name] = value
   end

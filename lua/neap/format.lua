@@ -9,6 +9,7 @@
 
 local ffi = require("ffi")
 local abi = require("neap.abi")
+local check = require("neap.check")
 
 local C = abi.C
 local BIG, SIGNED, FLOAT = C.NEAP_BIG, C.NEAP_SIGNED, C.NEAP_FLOAT
@@ -152,25 +153,25 @@ function M.unpackers(kind)
     names[#names + 1] = "at"
     local source = "local get, bits, bytes, zero, skip = ...\nreturn function(self, at)\n"
       .. statements(items, unpack_code) .. "\nreturn " .. table.concat(names, ", ") .. "\nend"
-    return assert(loadstring(source, "=unpack " .. format))(kind.get, kind.bits, kind.bytes,
-      kind.zero, kind.skip)
+    local make = assert(loadstring(source, check.chunk_name("unpack " .. format)))
+    return make(kind.get, kind.bits, kind.bytes, kind.zero, kind.skip)
   end)
 end
 
 local function fill(value, width)
-  if type(value) ~= "string" then error("a string is needed, got " .. type(value), 0) end
-  if #value > width then error(("%d bytes do not fit c%d"):format(#value, width), 0) end
+  if type(value) ~= "string" then check.raise("pack: a string is needed, got " .. type(value)) end
+  if #value > width then check.raise(("pack: %d bytes do not fit c%d"):format(#value, width)) end
   return value .. ("\0"):rep(width - #value)
 end
 
 local function ended(value)
-  if type(value) ~= "string" then error("a string is needed, got " .. type(value), 0) end
-  if value:find("\0", 1, true) then error("a zero byte inside a string of format z", 0) end
+  if type(value) ~= "string" then check.raise("pack: a string is needed, got " .. type(value)) end
+  if value:find("\0", 1, true) then check.raise("pack: a zero byte inside a string of format z") end
   return value .. "\0"
 end
 
 local function size(value)
-  if type(value) ~= "string" then error("a string is needed, got " .. type(value), 0) end
+  if type(value) ~= "string" then check.raise("pack: a string is needed, got " .. type(value)) end
   return #value
 end
 
@@ -185,8 +186,8 @@ function M.packers(kind)
     local source = "local put, put_bits, put_bytes, fill, ended, size = ...\n"
       .. "return function(" .. table.concat({ "self", "at", unpack(names) }, ", ") .. ")\n"
       .. statements(items, pack_code) .. "\nreturn at\nend"
-    return assert(loadstring(source, "=pack " .. format))(kind.put, kind.put_bits,
-      kind.put_bytes, fill, ended, size)
+    local make = assert(loadstring(source, check.chunk_name("pack " .. format)))
+    return make(kind.put, kind.put_bits, kind.put_bytes, fill, ended, size)
   end)
 end
 

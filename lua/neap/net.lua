@@ -37,6 +37,14 @@ local function wake(tasks, tokens, slot)
   task.wake(waiting, tokens[slot])
 end
 
+-- For whoever runs in a task: the one that waits goes on when this one gives control up.
+local function wake_later(tasks, tokens, slot)
+  local waiting = tasks[slot]
+  if not waiting then return end
+  tasks[slot] = false
+  task.wake_later(waiting, tokens[slot])
+end
+
 local function wake_reader(slot) wake(readers, reader_tokens, slot) end
 local function wake_writer(slot) wake(writers, writer_tokens, slot) end
 
@@ -48,6 +56,13 @@ task.on_ready(C.NEAP_READY_CONNECT, wake_writer)
 
 local room = ffi.new("char[?]", C.NEAP_ADDRESS_BYTES)
 
+local function check_address(address, what)
+  check.string(address, what .. ": address")
+  -- C would take the part before a zero byte for the whole
+  if address:find("\0", 1, true) then return errors.failure(what, C.NEAP_E_ADDRESS) end
+  return true
+end
+
 local function peer_of(stream)
   if C.neap_stream_peer(stream.slot, stream.gen, room) < 0 then return "a closed connection" end
   return ffi.string(room)
@@ -57,7 +72,7 @@ end
 
 local function check_stream(self, name)
   if not istype(stream_t, self) then
-    check.raise("conn:" .. name .. ": called on " .. type(self) .. ", not on a connection", 2)
+    check.raise("conn:" .. name .. ": called on " .. type(self) .. ", not on a connection")
   end
 end
 
@@ -74,7 +89,7 @@ end
 local function wait_for(tasks, tokens, slot, what)
   local me, token = prepare()
   if still_waiting(tasks, tokens, slot) then
-    check.raise("conn: another task is already " .. what .. " this connection", 2)
+    check.raise("conn: another task is already " .. what .. " this connection")
   end
   tasks[slot], tokens[slot] = me, token
   wait(me)
@@ -98,10 +113,10 @@ local function queue_one(self, x, what)
     return C.neap_stream_write_bytes(self.slot, self.gen, x, #x)
   end
   if not slice.is_slice(x) then
-    check.raise(what .. " must be a string or a slice, got " .. type(x), 2)
+    check.raise(what .. " must be a string or a slice, got " .. type(x))
   end
   local code = C.neap_stream_write(self.slot, self.gen, x.slot, x.gen)
-  if code == STALE then check.raise(what .. " is a slice that was released or taken before", 2) end
+  if code == STALE then check.raise(what .. " is a slice that was released or taken before") end
   slice.retire(x)
   return code
 end
@@ -145,8 +160,8 @@ function Stream:close()
   check_stream(self, "close")
   if C.neap_stream_close(self.slot, self.gen) < 0 then return end
   ffi.gc(self, nil)
-  wake_reader(self.slot)
-  wake_writer(self.slot)
+  wake_later(readers, reader_tokens, self.slot)
+  wake_later(writers, writer_tokens, self.slot)
 end
 
 ffi.metatype(stream_t, {
@@ -158,11 +173,23 @@ ffi.metatype(stream_t, {
   __metatable = "neap.connection",
 })
 
+local connection_options = { max_read = tonumber(C.NEAP_MAX_READ_BYTES) }
+
+local function check_options(options, what)
+  local given = check.options(options, connection_options, what)
+  check.whole(given.max_read, C.NEAP_BUF_MAX_BYTES, what .. ": max_read")
+  return given
+end
+
+local function limit(conn, options)
+  C.neap_reader_limit(conn.reader_slot, conn.reader_gen, options.max_read)
+end
+
 -- ---- listeners ----
 
 local function check_listener(self, name)
   if not istype(listener_t, self) then
-    check.raise("listener:" .. name .. ": called on " .. type(self) .. ", not on a listener", 2)
+    check.raise("listener:" .. name .. ": called on " .. type(self) .. ", not on a listener")
   end
 end
 
@@ -177,6 +204,7 @@ local function accept_some(slot)
   for _ = 1, ACCEPT_AT_ONCE do
     if C.neap_listener_accept(slot, acceptor.gen, made) < 0 then return end
     local conn = take_connection(made)
+    limit(conn, acceptor.options)
     task.start(acceptor.handler,
       { on_end = close_connection, conn = conn, origin = acceptor.origin }, conn)
   end
@@ -188,16 +216,20 @@ task.on_ready(C.NEAP_READY_ACCEPT, accept_some)
 --- handler returns.
 --- @param address string tcp://IP:PORT; port 0 picks one
 --- @param handler fun(conn: neap.Connection)
+--- @param options? table max_read: bytes of one read at most (1 MiB)
 --- @return neap.Listener|nil listener, string? message, string? name
-function M.listen(address, handler)
-  check.string(address, "neap.listen: address")
+function M.listen(address, handler, options)
+  local ok, message, name = check_address(address, "neap.listen")
   if type(handler) ~= "function" then
-    check.raise("neap.listen: handler must be a function, got " .. type(handler), 1)
+    check.raise("neap.listen: handler must be a function, got " .. type(handler))
   end
+  local given = check_options(options, "neap.listen")
+  if not ok then return nil, message, name end
   local home, made = pool.default(), handle_t()
   local code = C.neap_listener_open(loop, home.slot, home.gen, address, made)
   if code < 0 then return errors.failure("listen on " .. address, code) end
-  acceptors[made.slot] = { gen = made.gen, handler = handler, origin = task.origin_of(2) }
+  acceptors[made.slot] = { gen = made.gen, handler = handler, options = given,
+    origin = task.origin_of(2) }
   return listener_t(made.slot, made.gen)
 end
 
@@ -227,13 +259,17 @@ ffi.metatype(listener_t, {
 -- ---- connecting ----
 
 --- A connection to tcp://IP:PORT; waits until it stands.
+--- @param options? table as for listen
 --- @return neap.Connection|nil conn, string? message, string? name
-function M.connect(address)
-  check.string(address, "neap.connect: address")
+function M.connect(address, options)
+  local ok, message, name = check_address(address, "neap.connect")
+  local given = check_options(options, "neap.connect")
+  if not ok then return nil, message, name end
   local home, made = pool.default(), connection_t()
   local code = C.neap_stream_connect(loop, home.slot, home.gen, address, made)
   if code < 0 then return errors.failure("connect to " .. address, code) end
   local conn = take_connection(made)
+  limit(conn, given)
   code = C.neap_stream_connected(conn.slot, conn.gen)
   while code == AGAIN do
     wait_for(writers, writer_tokens, conn.slot, "connecting")

@@ -26,7 +26,7 @@ function M.new(options)
   local code = C.neap_pool_create(options_t(given), made)
   if code == C.NEAP_E_RANGE then
     check.raise("neap.pool: sizes must be whole numbers: min_size from 0 to 2^30, limit and "
-      .. "retain from 0 to 2^53", 1)
+      .. "retain from 0 to 2^53")
   end
   if code < 0 then return errors.failure("neap.pool", code) end
   return ffi.gc(pool_t(made.slot, made.gen), C.neap_pool_finalize)
@@ -46,7 +46,7 @@ end
 
 local function check_self(self, name)
   if not ffi.istype(pool_t, self) then
-    check.raise("pool:" .. name .. ": called on " .. type(self) .. ", not on a pool", 2)
+    check.raise("pool:" .. name .. ": called on " .. type(self) .. ", not on a pool")
   end
 end
 

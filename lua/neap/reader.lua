@@ -37,6 +37,7 @@ function M.install(methods, kind)
   local prefix = kind.name
   local read_n, read_any_max = prefix .. ":read: n", prefix .. ":read_any: max"
   local read_line_max, peek_n = prefix .. ":read_line: max", prefix .. ":peek: n"
+  local lines_max = prefix .. ":lines: max"
 
   local function failed(self, code, what)
     local where = tell(self) .. ": " .. what
@@ -94,7 +95,7 @@ function M.install(methods, kind)
   function methods:read_any(max)
     check_self(self, "read_any")
     max = whole(max or MAX, 0x1p53, read_any_max)
-    if max == 0 then check.raise(prefix .. ":read_any: max must be at least 1", 1) end
+    if max == 0 then check.raise(prefix .. ":read_any: max must be at least 1") end
     local handle = fresh()
     local code = read_some(self, max < U32 and max or U32, handle)
     if code == OK then return handle end
@@ -118,7 +119,7 @@ function M.install(methods, kind)
     check_self(self, "read_until")
     check.string(delimiter, prefix .. ":read_until: delimiter")
     if delimiter == "" then
-      check.raise(prefix .. ":read_until: the delimiter must not be empty", 1)
+      check.raise(prefix .. ":read_until: the delimiter must not be empty")
     end
     local given = check.options(options, until_defaults, prefix .. ":read_until")
     whole(given.max, C.NEAP_BUF_MAX_BYTES, prefix .. ":read_until: max")
@@ -188,6 +189,7 @@ function M.install(methods, kind)
   --- Iterates over lines, as strings; an unterminated last one is yielded too.
   function methods:lines(max)
     check_self(self, "lines")
+    max = whole(max or MAX, C.NEAP_BUF_MAX_BYTES, lines_max)
     return function()
       local line, message, name = self:read_line(max)
       if name == "short" then line, message, name = self:read_any() end
@@ -218,7 +220,7 @@ local ASKED = 16384 -- bytes asked of a source at a time
 
 local function check_reader(self, name)
   if not ffi.istype(reader_t, self) then
-    check.raise("reader:" .. name .. ": called on " .. type(self) .. ", not on a reader", 2)
+    check.raise("reader:" .. name .. ": called on " .. type(self) .. ", not on a reader")
   end
 end
 
@@ -279,10 +281,10 @@ local reader_options = { max_read = MAX }
 function M.new(home, source, options)
   home = home or pool.default()
   if not pool.is_pool(home) then
-    check.raise("neap.reader: pool must be a pool, got " .. type(home), 1)
+    check.raise("neap.reader: pool must be a pool, got " .. type(home))
   end
   if type(source) ~= "function" then
-    check.raise("neap.reader: source must be a function, got " .. type(source), 1)
+    check.raise("neap.reader: source must be a function, got " .. type(source))
   end
   local given = check.options(options, reader_options, "neap.reader")
   whole(given.max_read, C.NEAP_BUF_MAX_BYTES, "neap.reader: max_read")

@@ -71,28 +71,27 @@ end
 
 --- Raise for a negative result; the public function called this.
 local function misuse(name, code)
-  check.raise("slice:" .. name .. ": " .. text_of(code), 2)
+  check.raise("slice:" .. name .. ": " .. text_of(code))
 end
 
 local function check_self(self, name)
   if not istype(slice_t, self) then
     check.raise("slice:" .. name .. ": called on " .. type(self)
-      .. ", not on a slice (write slice:" .. name .. "(…) with a colon)", 2)
+      .. ", not on a slice (write slice:" .. name .. "(…) with a colon)")
   end
 end
 
 local function check_slice(x, what)
   if not istype(slice_t, x) then
-    check.raise(what .. " must be a slice, got " .. type(x), 2)
+    check.raise(what .. " must be a slice, got " .. type(x))
   end
 end
 
--- Memory or a limit is the outside world's failure. Always tail-called, which drops the frame
--- of the public function: hence one level less.
+-- Memory or a limit is the outside world's failure.
 local function outcome(code, name)
   if code == C.NEAP_E_STALE or code == C.NEAP_E_RANGE or code == C.NEAP_E_READ_ONLY
     or code == C.NEAP_E_OVERLAP then
-    check.raise("slice:" .. name .. ": " .. text_of(code), 1)
+    check.raise("slice:" .. name .. ": " .. text_of(code))
   end
   return errors.failure("slice:" .. name, code)
 end
@@ -127,7 +126,7 @@ function Slice:split(n)
   if code == 0 then return front end
   retire(front)
   if code == C.NEAP_E_RANGE then
-    check.raise(("slice:split: n is %d, but the slice has %d bytes"):format(n, #self), 1)
+    check.raise(("slice:split: n is %d, but the slice has %d bytes"):format(n, #self))
   end
   return outcome(code, "split")
 end
@@ -183,7 +182,7 @@ function Slice:release_previous(prev)
   check_slice(prev, "slice:release_previous: prev")
   local code = C.neap_slice_release_previous(self.slot, self.gen, prev.slot, prev.gen)
   if code == C.NEAP_E_RANGE then
-    check.raise("slice:release_previous: prev is the slice itself", 1)
+    check.raise("slice:release_previous: prev is the slice itself")
   end
   if code < 0 then misuse("release_previous", code) end
   retire(prev)
@@ -201,26 +200,26 @@ end
 -- ---- numbers ----
 
 -- Raise for what neap_slice_get() refused; a NaN that stands in the bytes is none.
-local function explain(self, name, offset, width, level)
+local function explain(self, name, offset, width)
   local code = C.neap_slice_check(self.slot, self.gen, offset, width)
   if code == 0 then return end
   if code == C.NEAP_E_RANGE then
     check.raise(("slice:%s: %d byte%s at offset %d reach past the slice's %d bytes"):format(name,
-      width, width == 1 and "" or "s", offset, C.neap_slice_size(self.slot, self.gen)), level + 1)
+      width, width == 1 and "" or "s", offset, C.neap_slice_size(self.slot, self.gen)))
   end
-  check.raise("slice:" .. name .. ": " .. text_of(code), level + 1)
+  check.raise("slice:" .. name .. ": " .. text_of(code))
 end
 
 local function data_of(self, name)
   local size = C.neap_slice_size(self.slot, self.gen)
-  if size < 0 then check.raise("slice:" .. name .. ": " .. text_of(size), 3) end
+  if size < 0 then check.raise("slice:" .. name .. ": " .. text_of(size)) end
   return C.neap_slice_bytes(self.slot, self.gen), size
 end
 
 local function find(self, bytes, from)
   local code = C.neap_slice_find(self.slot, self.gen, bytes, #bytes, from)
   if code >= 0 then return code end
-  if code ~= C.NEAP_E_EOF then check.raise("slice:find: " .. text_of(code), 2) end
+  if code ~= C.NEAP_E_EOF then check.raise("slice:find: " .. text_of(code)) end
   return nil
 end
 
@@ -240,23 +239,24 @@ common.install(Slice, {
   find = find,
 })
 
-local function set_failed(self, name, offset, width, value, code, level)
+local function set_failed(self, name, offset, width, value, code)
   if code == C.NEAP_E_RANGE then
-    explain(self, name, offset, width, level + 1)
-    check.raise(("slice:%s: %s does not fit"):format(name, tostring(value)), level + 1)
+    explain(self, name, offset, width)
+    check.raise(("slice:%s: %s does not fit"):format(name, tostring(value)))
   end
-  check.raise("slice:" .. name .. ": " .. text_of(code), level + 1)
+  check.raise("slice:" .. name .. ": " .. text_of(code))
 end
 
 for plain, number in pairs(common.numbers) do
   local name, width = "set_" .. plain, common.width_of(number)
-  local what = "slice:" .. name .. ": offset"
+  local full_name = "slice:" .. name
+  local what = full_name .. ": offset"
   Slice[name] = function(self, offset, value)
     check_self(self, name)
     check.whole(offset, U32, what)
-    check.number(value, name)
+    check.number(value, full_name)
     local code = C.neap_slice_set(self.slot, self.gen, offset, number, value)
-    if code < 0 then set_failed(self, name, offset, width, value, code, 1) end
+    if code < 0 then set_failed(self, name, offset, width, value, code) end
   end
 end
 
@@ -266,32 +266,32 @@ for plain, number in pairs(common.wide) do
   Slice[name] = function(self, offset, value)
     check_self(self, name)
     check.whole(offset, U32, what)
-    local bits = common.bits_of(value)
-    if not bits then check.raise("slice:" .. name .. ": value must be an integer", 1) end
+    local bits = common.bits_of(value, number)
+    if not bits then check.raise("slice:" .. name .. ": value must be an integer that fits") end
     local code = C.neap_slice_set_bits(self.slot, self.gen, offset, number, bits)
-    if code < 0 then set_failed(self, name, offset, 8, value, code, 1) end
+    if code < 0 then set_failed(self, name, offset, 8, value, code) end
   end
 end
 
 local packer = format.packers({
   put = function(self, offset, number, value)
-    check.number(value, "slice:pack", 2)
+    check.number(value, "slice:pack")
     local code = C.neap_slice_set(self.slot, self.gen, offset, number, value)
     if code < 0 then
-      set_failed(self, "pack", offset, common.width_of(number), value, code, 2)
+      set_failed(self, "pack", offset, common.width_of(number), value, code)
     end
   end,
   put_bits = function(self, offset, number, value)
-    local bits = common.bits_of(value)
-    if not bits then check.raise("slice:pack: an integer is needed", 2) end
+    local bits = common.bits_of(value, number)
+    if not bits then check.raise("slice:pack: an integer that fits is needed") end
     local code = C.neap_slice_set_bits(self.slot, self.gen, offset, number, bits)
     if code < 0 then
-      set_failed(self, "pack", offset, common.width_of(number), value, code, 2)
+      set_failed(self, "pack", offset, common.width_of(number), value, code)
     end
   end,
   put_bytes = function(self, offset, bytes)
     local code = C.neap_slice_write(self.slot, self.gen, offset, bytes, #bytes)
-    if code < 0 then set_failed(self, "pack", offset, #bytes, "a string", code, 2) end
+    if code < 0 then set_failed(self, "pack", offset, #bytes, "a string", code) end
   end,
 })
 
@@ -302,7 +302,7 @@ function Slice:pack(format_text, offset, ...)
   check.string(format_text, "slice:pack: format")
   check.whole(offset, U32, "slice:pack: offset")
   local fn, message = packer(format_text)
-  if not fn then check.raise("slice:pack: " .. message, 1) end
+  if not fn then check.raise("slice:pack: " .. message) end
   return fn(self, offset, ...)
 end
 
@@ -361,12 +361,12 @@ local function describe(self)
 end
 
 local function no_concat()
-  check.raise("a slice is not a string: write slice:str() to make one of it", 1)
+  check.raise("a slice is not a string: write slice:str() to make one of it")
 end
 
 local function equal(a, b)
   if type(a) == "string" or type(b) == "string" then
-    check.raise("a slice is not a string: write slice:equals(bytes) to compare its bytes", 1)
+    check.raise("a slice is not a string: write slice:equals(bytes) to compare its bytes")
   end
   return rawequal(a, b)
 end
@@ -395,7 +395,7 @@ local function gather(list, count)
   for i = 1, count do
     local s = list[i]
     if not istype(slice_t, s) then
-      check.raise(("neap.coalesce: element %d must be a slice, got %s"):format(i, type(s)), 2)
+      check.raise(("neap.coalesce: element %d must be a slice, got %s"):format(i, type(s)))
     end
     room[i - 1].slot, room[i - 1].gen = s.slot, s.gen
   end
@@ -407,7 +407,7 @@ end
 --- @param max_size integer bytes
 function M.coalesce(list, max_size)
   if type(list) ~= "table" then
-    check.raise("neap.coalesce: list must be a table, got " .. type(list), 1)
+    check.raise("neap.coalesce: list must be a table, got " .. type(list))
   end
   check.whole(max_size, math.huge, "neap.coalesce: max_size")
   local count = check.whole(list.n or #list, LIST_MAX, "neap.coalesce: length of the list")
@@ -415,7 +415,7 @@ function M.coalesce(list, max_size)
   local left = C.neap_slice_coalesce(room, count, max_size < U32 and max_size or U32, where)
   if left < 0 then
     check.raise(("neap.coalesce: element %d %s"):format(where[0] + 1,
-      left == C.NEAP_E_STALE and "was released or taken before" or "stands in the list twice"), 1)
+      left == C.NEAP_E_STALE and "was released or taken before" or "stands in the list twice"))
   end
   local kept = 0
   for i = 1, count do

@@ -29,8 +29,8 @@ local entry = ffi.new("struct neap_ready")
 local WAITING = {}       -- what a waiting task yields
 local current            -- the task that runs; nil outside of all
 local outside = { token = 0 } -- waits outside of a task: the loop runs inside the call
-local queue, first, last = {}, 1, 0 -- tasks to start
-local waiting_count = 0  -- tasks that wait for something other than the queue
+local queue, first, last = {}, 1, 0 -- tasks to start or to wake in this turn
+local waiting_count = 0  -- tasks that gave control up and were not woken yet
 local stopping = false
 local failures = 0       -- tasks that ended in an error
 
@@ -56,12 +56,18 @@ local function finish(task, ok, result)
   if task.on_end then task.on_end(task) end
 end
 
-local function go(task, a, b, c)
+local function go(task, ...)
   local previous = current
-  current = task
-  local ok, result = resume(task.co, a, b, c)
-  current = previous
-  if result ~= WAITING or not ok then finish(task, ok, result) end
+  if task.waiting then waiting_count = waiting_count - 1 end
+  current, task.running, task.waiting = task, true, false
+  local ok, result = resume(task.co, ...)
+  current, task.running = previous, false
+  if ok and result == WAITING then
+    task.waiting = true
+    waiting_count = waiting_count + 1
+  else
+    finish(task, ok, result)
+  end
 end
 
 -- ---- waiting ----
@@ -71,7 +77,7 @@ function M.prepare()
   local task = current or outside
   if running() ~= task.co then
     check.raise("neap: a coroutine that the script made itself cannot wait: make it with "
-      .. "neap.wrap, or start a task with neap.spawn", 2)
+      .. "neap.wrap, or start a task with neap.spawn")
   end
   task.token = task.token + 1
   return task, task.token
@@ -82,23 +88,28 @@ local turn
 --- Give control up until somebody wakes the task.
 function M.wait(task)
   if task ~= outside then
-    waiting_count = waiting_count + 1
     yield(WAITING)
-    waiting_count = waiting_count - 1
     return
   end
   outside.woken = false
   while not outside.woken do turn(true) end
 end
 
---- Wake a task, if it still waits with that token.
+--- Wake a task, if it still waits with that token. (It may run meanwhile: a wait across a C
+--- function, such as a comparator of table.sort, fails after it was registered.)
 function M.wake(task, token)
-  if task.token ~= token or task.done then return end
+  if task.token ~= token or task.done or task.running then return end
   if task == outside then
     outside.woken = true
   else
     go(task)
   end
+end
+
+--- The same, when the running task gives control up.
+function M.wake_later(task, token)
+  last = last + 1
+  queue[last] = { task = task, token = token }
 end
 
 -- ---- the loop ----
@@ -129,7 +140,11 @@ local function start_queued()
     local start = queue[first]
     queue[first] = nil
     first = first + 1
-    go(start.task, start[1], start[2], start[3])
+    if start.token then
+      M.wake(start.task, start.token)
+    else
+      go(start.task, unpack(start, 1, start.n))
+    end
   end
   first, last = 1, 0
 end
@@ -138,7 +153,8 @@ end
 function turn(block)
   start_queued()
   C.neap_loop_flush(loop)
-  local ready = C.neap_loop_poll(loop, (block and first > last) and -1 or 0)
+  local idle = block and first > last and not stopping
+  local ready = C.neap_loop_poll(loop, idle and -1 or 0)
   for i = 1, ready do
     if not C.neap_loop_next(loop, entry) then break end
     dispatch()
@@ -177,28 +193,31 @@ end
 
 --- A task that starts in this turn. For the parts of neap.
 --- @param hooks? table on_end(task), on_error(err, traceback), origin
-function M.start(fn, hooks, a, b, c)
+function M.start(fn, hooks, ...)
   local task = setmetatable({ co = create(fn), token = 0 }, Task)
   if hooks then
     task.on_end, task.on_error, task.origin = hooks.on_end, hooks.on_error, hooks.origin
     task.conn = hooks.conn
   end
   last = last + 1
-  queue[last] = { task = task, a, b, c }
+  queue[last] = { task = task, n = select("#", ...), ... }
   return task
 end
 
 --- Run fn(...) in a task of its own, from this turn on.
 --- @return neap.Task task
-function M.spawn(fn, a, b, c)
+function M.spawn(fn, ...)
   if type(fn) ~= "function" then
-    check.raise("neap.spawn: needs a function, got " .. type(fn), 1)
+    check.raise("neap.spawn: needs a function, got " .. type(fn))
   end
-  return M.start(fn, { origin = origin_of(2) }, a, b, c)
+  return M.start(fn, { origin = origin_of(2) }, ...)
 end
 
 --- A function that runs fn in a task of its own each time it is called.
 function M.wrap(fn)
+  if type(fn) ~= "function" then
+    check.raise("neap.wrap: needs a function, got " .. type(fn))
+  end
   return function(...) return M.spawn(fn, ...) end
 end
 

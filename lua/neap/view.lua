@@ -20,7 +20,7 @@ local View = {}
 
 local function check_self(self, name)
   if not ffi.istype(view_t, self) then
-    check.raise("view:" .. name .. ": called on " .. type(self) .. ", not on a view", 2)
+    check.raise("view:" .. name .. ": called on " .. type(self) .. ", not on a view")
   end
 end
 
@@ -30,17 +30,17 @@ local function is_stale(self)
   return C.neap_view_bytes(self.slot, self.gen, self.epoch) == nil
 end
 
-local function explain(self, name, offset, width, level)
-  if is_stale(self) then check.raise("view:" .. name .. ": " .. stale_text, level + 1) end
+local function explain(self, name, offset, width)
+  if is_stale(self) then check.raise("view:" .. name .. ": " .. stale_text) end
   if offset + width > self.size then
     check.raise(("view:%s: %d byte%s at offset %d reach past the view's %d bytes"):format(name,
-      width, width == 1 and "" or "s", offset, self.size), level + 1)
+      width, width == 1 and "" or "s", offset, self.size))
   end
 end
 
 local function data_of(self, name)
   local data = C.neap_view_bytes(self.slot, self.gen, self.epoch)
-  if data == nil then check.raise("view:" .. name .. ": " .. stale_text, 3) end
+  if data == nil then check.raise("view:" .. name .. ": " .. stale_text) end
   return data, self.size
 end
 
@@ -48,9 +48,9 @@ local function find(self, bytes, from)
   local code = C.neap_view_find(ffi.cast(c_view_t, self), bytes, #bytes, from)
   if code >= 0 then return code end
   if code == C.NEAP_E_RANGE then
-    check.raise(("view:find: from is %d, but the view has %d bytes"):format(from, self.size), 2)
+    check.raise(("view:find: from is %d, but the view has %d bytes"):format(from, self.size))
   end
-  if code ~= C.NEAP_E_EOF then check.raise("view:find: " .. stale_text, 2) end
+  if code ~= C.NEAP_E_EOF then check.raise("view:find: " .. stale_text) end
   return nil
 end
 
@@ -84,7 +84,7 @@ function View:equals(bytes)
   check_self(self, "equals")
   check.string(bytes, "view:equals: bytes")
   local code = C.neap_view_equals(ffi.cast(c_view_t, self), bytes, #bytes)
-  if code < 0 then check.raise("view:equals: " .. stale_text, 1) end
+  if code < 0 then check.raise("view:equals: " .. stale_text) end
   return code == 1
 end
 
@@ -96,7 +96,7 @@ function View:retain()
   local code = C.neap_view_retain(ffi.cast(c_view_t, self), ffi.cast(abi.out_t, handle))
   if code == 0 then return handle end
   slice.retire(handle)
-  if code == C.NEAP_E_STALE then check.raise("view:retain: " .. stale_text, 1) end
+  if code == C.NEAP_E_STALE then check.raise("view:retain: " .. stale_text) end
   return errors.failure("view:retain", code)
 end
 

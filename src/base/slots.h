@@ -50,7 +50,8 @@ static inline void *neap_slots_find(const struct neap_slots *t, uint32_t slot, u
 {
     if (slot >= t->count) return NULL;
     struct neap_slot *s = neap_slots_at(t, slot);
-    return s->gen == gen ? s : NULL;
+    return s->gen == gen && (gen & 1) ? s
+                                      : NULL; /* a made-up handle may have the gen of a free slot */
 }
 
 /* err: NULL when the table is full or there is no memory. */

@@ -69,8 +69,7 @@ int neap_slice_set(uint32_t slot, uint32_t gen, uint32_t offset, int number, dou
 
 /* ---- bytes ---- */
 
-int neap_slice_write(uint32_t slot, uint32_t gen, uint32_t offset, const char *bytes,
-                     uint32_t size)
+int neap_slice_write(uint32_t slot, uint32_t gen, uint32_t offset, const char *bytes, uint32_t size)
 {
     struct neap_slice *s = neap_slice_of(slot, gen);
     int result = writable(s, offset, size);

@@ -9,8 +9,7 @@
 
 static struct neap_buf *released_foreign; /* wait for neap_foreign_next() */
 
-int neap_foreign_slice(const char *bytes, size_t size, uint32_t anchor,
-                       struct neap_handle *handle)
+int neap_foreign_slice(const char *bytes, size_t size, uint32_t anchor, struct neap_handle *handle)
 {
     if (size > NEAP_BUF_MAX_BYTES) return NEAP_E_OVERSIZED;
     struct neap_buf *buf = neap_mem_calloc(1, sizeof *buf);

@@ -8,9 +8,9 @@
 #include "iobuf/slab.h"
 
 enum {
-    RETAIN_BYTES = 64 << 20,  /* default cap on free bytes */
+    RETAIN_BYTES = 64 << 20, /* default cap on free bytes */
     POISON_BYTE = 0xdb,
-    LOOK_AT = 8,              /* free bufs of one bin that a request looks at */
+    LOOK_AT = 8,                          /* free bufs of one bin that a request looks at */
     REUSE_CLASSES = 2 * NEAP_CLASS_STEPS, /* a free buf serves requests down to a fourth of it */
 };
 
@@ -140,8 +140,7 @@ static int make(struct neap_pool *pool, uint32_t size, bool classes, struct neap
     return NEAP_OK;
 }
 
-static int take_rounded(struct neap_pool *pool, uint32_t size, bool classes,
-                        struct neap_buf **out)
+static int take_rounded(struct neap_pool *pool, uint32_t size, bool classes, struct neap_buf **out)
 {
     if (pool->closed) return NEAP_E_CLOSED;
     uint32_t last = classes ? neap_class_below(size) + REUSE_CLASSES : NEAP_CLASS_COUNT;
@@ -159,8 +158,7 @@ static int take_rounded(struct neap_pool *pool, uint32_t size, bool classes,
 
 static uint32_t class_rounded(size_t size)
 {
-    return size <= NEAP_CLASS_MAX_BYTES ? neap_class_bytes(neap_class_above(size))
-                                        : (uint32_t)size;
+    return size <= NEAP_CLASS_MAX_BYTES ? neap_class_bytes(neap_class_above(size)) : (uint32_t)size;
 }
 
 uint32_t neap_pool_rounded(const struct neap_pool *pool, size_t size)

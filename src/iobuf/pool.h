@@ -25,10 +25,10 @@
 #include "neap.h"
 
 enum {
-    NEAP_POOL_LIMIT = 65536,         /* pools of a process */
-    NEAP_CLASS_STEPS = 4,            /* size classes between a size and its double */
-    NEAP_CLASS_COUNT = 128,          /* bins: 64 bytes to 1 GiB, in steps */
-    NEAP_DECAY_WINDOWS = 4,          /* a free buf unused for so many windows is given back */
+    NEAP_POOL_LIMIT = 65536, /* pools of a process */
+    NEAP_CLASS_STEPS = 4,    /* size classes between a size and its double */
+    NEAP_CLASS_COUNT = 128,  /* bins: 64 bytes to 1 GiB, in steps */
+    NEAP_DECAY_WINDOWS = 4,  /* a free buf unused for so many windows is given back */
     NEAP_DECAY_WINDOW_MS = 1000
 };
 
@@ -38,45 +38,45 @@ struct neap_slab {
     uint8_t *mem;
     size_t mem_bytes;
     uint32_t class_index;
-    uint32_t capacity;       /* bytes of each buf */
-    uint32_t count;          /* bufs it has room for */
-    uint32_t carved;         /* … of which so many were ever cut */
-    uint32_t held;           /* bufs of it that are live or free */
-    bool kept;               /* free bufs go into a bin (else: back to the system) */
+    uint32_t capacity; /* bytes of each buf */
+    uint32_t count;    /* bufs it has room for */
+    uint32_t carved;   /* … of which so many were ever cut */
+    uint32_t held;     /* bufs of it that are live or free */
+    bool kept;         /* free bufs go into a bin (else: back to the system) */
     bool listed;
-    struct neap_buf *bare;   /* cut, but without memory at the moment */
+    struct neap_buf *bare; /* cut, but without memory at the moment */
     struct neap_buf *bufs;
 };
 
 struct neap_buf {
-    uint8_t *mem;            /* ro: `capacity` bytes */
-    uint32_t capacity;       /* ro: bytes */
-    uint32_t refs;           /* ro: holders; 0: free */
-    uint32_t extents;        /* private to slice.c: slot of one of its live slices, 0: none */
-    uint32_t clones;         /* private to slice.c: live slices that retain made */
-    uint32_t unread_from;    /* rw for its reader: bytes that are still to be read */
+    uint8_t *mem;         /* ro: `capacity` bytes */
+    uint32_t capacity;    /* ro: bytes */
+    uint32_t refs;        /* ro: holders; 0: free */
+    uint32_t extents;     /* private to slice.c: slot of one of its live slices, 0: none */
+    uint32_t clones;      /* private to slice.c: live slices that retain made */
+    uint32_t unread_from; /* rw for its reader: bytes that are still to be read */
     uint32_t unread_to;
-    struct neap_slab *slab;  /* private; NULL: memory that no pool owns */
-    struct neap_buf *next;   /* private: the next free or bare one */
-    uint32_t anchor;         /* private to slice.c, for memory that no pool owns */
+    struct neap_slab *slab; /* private; NULL: memory that no pool owns */
+    struct neap_buf *next;  /* private: the next free or bare one */
+    uint32_t anchor;        /* private to slice.c, for memory that no pool owns */
 };
 
 struct neap_pool {
     struct neap_slot head;
     uint32_t slot;
-    uint32_t keepers;        /* the handle, and allocators, readers and listeners */
+    uint32_t keepers; /* the handle, and allocators, readers and listeners */
     bool closed;
     bool handle_gone;
     bool classes;
     bool poison;
     uint32_t min_size;
-    uint64_t limit;          /* 0: none */
+    uint64_t limit; /* 0: none */
     uint64_t retain;
     struct neap_buf *bins[NEAP_CLASS_COUNT];
-    uint64_t bin_mask[NEAP_CLASS_COUNT / 64]; /* bins with a free buf */
+    uint64_t bin_mask[NEAP_CLASS_COUNT / 64];  /* bins with a free buf */
     struct neap_slab *roomy[NEAP_CLASS_COUNT]; /* slabs with a buf to cut */
     double decay_at_ms;
-    uint64_t live_peak;      /* bytes, in this window */
+    uint64_t live_peak; /* bytes, in this window */
     uint64_t live_peaks[NEAP_DECAY_WINDOWS];
     struct neap_pool_stats stats;
 };

@@ -395,8 +395,8 @@ double neap_view_get(uint32_t slot, uint32_t gen, uint32_t epoch, uint32_t size,
     return at ? neap_number_get(at, number) : NAN;
 }
 
-uint64_t neap_view_bits(uint32_t slot, uint32_t gen, uint32_t epoch, uint32_t size,
-                        uint32_t offset, int number)
+uint64_t neap_view_bits(uint32_t slot, uint32_t gen, uint32_t epoch, uint32_t size, uint32_t offset,
+                        int number)
 {
     const uint8_t *at = number_in(viewed(slot, gen, epoch), size, offset, number);
     return at ? neap_number_bits(at, number) : 0;

@@ -253,8 +253,7 @@ int neap_slice_free_entire_prefix(uint32_t slot, uint32_t gen)
     return NEAP_OK;
 }
 
-int neap_slice_release_previous(uint32_t slot, uint32_t gen, uint32_t prev_slot,
-                                uint32_t prev_gen)
+int neap_slice_release_previous(uint32_t slot, uint32_t gen, uint32_t prev_slot, uint32_t prev_gen)
 {
     struct neap_slice *s = neap_slice_of(slot, gen);
     struct neap_slice *prev = neap_slice_of(prev_slot, prev_gen);

@@ -24,10 +24,10 @@ enum { NEAP_SLICES_MAX = 1 << 24 };
 struct neap_slice {
     struct neap_slot head;
     struct neap_buf *buf;
-    uint32_t free;   /* offsets in the buf: free <= base <= bound <= capacity */
+    uint32_t free; /* offsets in the buf: free <= base <= bound <= capacity */
     uint32_t base;
     uint32_t bound;
-    uint32_t prev;   /* private: slots of its neighbours in the buf's list, 0: none */
+    uint32_t prev; /* private: slots of its neighbours in the buf's list, 0: none */
     uint32_t next;
     uint32_t queued; /* for whoever owns it: slot of the next slice in a queue */
     bool clone;      /* made by retain: may overlap another slice */
@@ -39,7 +39,7 @@ static inline struct neap_slice *neap_slice_of(uint32_t slot, uint32_t gen)
 {
     if (__builtin_expect(slot >= neap_slices.count, 0)) return NULL;
     struct neap_slice *s = (struct neap_slice *)neap_slices.items + slot;
-    return s->head.gen == gen ? s : NULL;
+    return s->head.gen == gen && (gen & 1) ? s : NULL;
 }
 
 static inline struct neap_slice *neap_slice_at(uint32_t slot)

@@ -52,7 +52,8 @@ static int add_copy(struct neap_writer *w, const uint8_t *bytes, uint32_t n)
 {
     int result = small_room(w, n);
     if (result < 0) return result;
-    struct neap_slice *s = w->small_slot && w->small_slot == w->last ? neap_slice_at(w->last) : NULL;
+    struct neap_slice *s =
+        w->small_slot && w->small_slot == w->last ? neap_slice_at(w->last) : NULL;
     if (s) {
         neap_slice_grow(s, n);
         w->queued += n;

@@ -19,12 +19,12 @@
 enum { NEAP_WRITER_PARTS = 64 }; /* pieces that one system call takes */
 
 struct neap_writer {
-    struct neap_pool *pool;  /* borrowed: its owner keeps it open */
-    uint64_t queued;         /* ro: bytes that wait */
-    uint32_t first, last;    /* slots of the queued slices; 0: none */
-    struct neap_buf *small;  /* where small pieces are copied; NULL while the queue is empty */
-    uint32_t small_end;      /* bytes used in it */
-    uint32_t small_slot;     /* the queued slice that ends at small_end, if it is the last */
+    struct neap_pool *pool; /* borrowed: its owner keeps it open */
+    uint64_t queued;        /* ro: bytes that wait */
+    uint32_t first, last;   /* slots of the queued slices; 0: none */
+    struct neap_buf *small; /* where small pieces are copied; NULL while the queue is empty */
+    uint32_t small_end;     /* bytes used in it */
+    uint32_t small_slot;    /* the queued slice that ends at small_end, if it is the last */
 };
 
 /* own: takes s, also when it fails.  err: LIMIT, MEMORY, CLOSED (the pool). */

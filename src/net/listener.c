@@ -43,8 +43,7 @@ static void on_rested(struct neap_alarm *alarm)
     neap_watch_set(l->loop, &l->watch, NEAP_WATCH_READ);
 }
 
-static int adopt(struct neap_loop *loop, struct neap_pool *pool, int fd,
-                 struct neap_handle *handle)
+static int adopt(struct neap_loop *loop, struct neap_pool *pool, int fd, struct neap_handle *handle)
 {
     uint32_t slot;
     struct neap_listener *l = neap_slots_take(&listeners, &slot);

@@ -108,8 +108,7 @@ int neap_socket_error(int fd)
 int64_t neap_socket_read(int fd, void *room, size_t bytes)
 {
     ssize_t n;
-    do
-        n = read(fd, room, bytes);
+    do n = read(fd, room, bytes);
     while (n < 0 && errno == EINTR);
     return n < 0 ? failure() : n;
 }

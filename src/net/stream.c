@@ -33,16 +33,16 @@ struct neap_stream {
     struct neap_chore flush;
     struct neap_alarm linger;
     struct neap_address peer;
-    int connect_result;         /* AGAIN while connecting */
-    int write_result;           /* why writing is over; OK: it is not */
-    uint32_t discarded;         /* bytes read and dropped while closing */
-    bool readable;              /* the system has reported bytes, or the end */
-    bool ended;                 /* the peer's end, or a read error, was seen */
-    bool shutdown;              /* no more writes; after what is queued comes the end */
+    int connect_result; /* AGAIN while connecting */
+    int write_result;   /* why writing is over; OK: it is not */
+    uint32_t discarded; /* bytes read and dropped while closing */
+    bool readable;      /* the system has reported bytes, or the end */
+    bool ended;         /* the peer's end, or a read error, was seen */
+    bool shutdown;      /* no more writes; after what is queued comes the end */
     bool shutdown_sent;
-    bool closing;               /* the script is done with it */
-    bool pending;               /* counted in loop->pending_count */
-    bool wants_low;             /* a writer waits for a shorter queue */
+    bool closing;   /* the script is done with it */
+    bool pending;   /* counted in loop->pending_count */
+    bool wants_low; /* a writer waits for a shorter queue */
 };
 
 static struct neap_slots streams = NEAP_SLOTS(struct neap_stream, STREAMS_MAX);
@@ -134,7 +134,8 @@ static bool send_some(struct neap_stream *s)
 
 static void send_queued(struct neap_stream *s)
 {
-    while (s->writer.queued && send_some(s)) {}
+    while (s->writer.queued && send_some(s)) {
+    }
 }
 
 static void send_end(struct neap_stream *s)
@@ -260,8 +261,7 @@ static int fill(struct neap_reader *r, uint32_t want)
 static struct neap_stream *take_stream(struct neap_pool *pool, struct neap_handle *reader)
 {
     struct neap_handle handle = {pool->slot, pool->head.gen};
-    if (neap_reader_create(handle.slot, handle.gen, NEAP_MAX_READ_BYTES, reader) < 0)
-        return NULL;
+    if (neap_reader_create(handle.slot, handle.gen, NEAP_MAX_READ_BYTES, reader) < 0) return NULL;
     uint32_t slot;
     struct neap_stream *s = neap_slots_take(&streams, &slot);
     if (!s) {

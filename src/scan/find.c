@@ -3,8 +3,7 @@
 
 #include <string.h>
 
-int64_t neap_find(const uint8_t *in, uint32_t have, const char *bytes, uint32_t size,
-                  uint32_t from)
+int64_t neap_find(const uint8_t *in, uint32_t have, const char *bytes, uint32_t size, uint32_t from)
 {
     if (from > have) return -1;
     if (size == 0) return from;

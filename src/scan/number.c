@@ -103,6 +103,5 @@ void neap_number_store(uint8_t *at, int number, uint64_t bits)
 {
     uint32_t width = neap_number_width(number);
     bool big = number & NEAP_BIG;
-    for (uint32_t i = 0; i < width; i++)
-        at[big ? width - 1 - i : i] = (uint8_t)(bits >> 8 * i);
+    for (uint32_t i = 0; i < width; i++) at[big ? width - 1 - i : i] = (uint8_t)(bits >> 8 * i);
 }

@@ -1,0 +1,323 @@
+local helper = require("spec.helper")
+local neap = require("neap")
+
+local raises = helper.raises
+
+describe("a task", function()
+  helper.watch(before_each, after_each)
+
+  it("runs with the arguments it was given, however many", function()
+    local got
+    local function keep(...) got = { n = select("#", ...), ... } end
+    neap.spawn(keep, 1, nil, "three", false, 5, nil)
+    helper.turn_until(function() return got end)
+    assert.equal(6, got.n)
+    assert.same({ 1, nil, "three", false, 5, n = 6 }, got)
+  end)
+
+  it("starts in the order in which tasks were spawned, after its spawner gave way", function()
+    local order = {}
+    for i = 1, 5 do neap.spawn(function() order[#order + 1] = i end) end
+    assert.same({}, order)
+    helper.turn_until(function() return #order == 5 end)
+    assert.same({ 1, 2, 3, 4, 5 }, order)
+  end)
+
+  it("can spawn tasks that spawn tasks", function()
+    local depth = 0
+    local function deeper()
+      depth = depth + 1
+      if depth < 500 then neap.spawn(deeper) end
+    end
+    neap.spawn(deeper)
+    helper.turn_until(function() return depth == 500 end)
+  end)
+
+  it("of a wrapped function starts at each call, with its arguments", function()
+    local got = {}
+    local wrapped = neap.wrap(function(a, b) got[#got + 1] = a + b end)
+    wrapped(1, 2)
+    wrapped(3, 4)
+    helper.turn_until(function() return #got == 2 end)
+    assert.same({ 3, 7 }, got)
+  end)
+
+  it("is made of a function: anything else raises at the caller's line", function()
+    for _, bad in ipairs { 1, "x", {}, true, 1LL, io.stdout } do
+      raises("neap.spawn", function() neap.spawn(bad) end)
+      raises("neap.wrap", function() neap.wrap(bad) end)
+    end
+    raises("neap.spawn", function() neap.spawn() end)
+    raises("neap.wrap", function() neap.wrap() end)
+  end)
+
+  it("does nothing when it calls run()", function()
+    local before, after
+    neap.spawn(function()
+      before = true
+      neap.run()
+      after = true
+    end)
+    helper.turn_until(function() return before end)
+    assert.is_true(after)
+  end)
+
+  it("that waits can be woken by another one", function()
+    local conn, peer = helper.pair()
+    local got
+    local first = helper.task(function()
+      local line = assert(conn:read_line())
+      got = line:str()
+      line:release()
+    end)
+    neap.spawn(function() peer:send("wake up\n") end)
+    first()
+    assert.equal("wake up", got)
+    conn:close()
+    peer:close()
+  end)
+
+  it("cannot wait in a coroutine that the script made; that raises and names neap.wrap", function()
+    local conn, peer = helper.pair()
+    local own = coroutine.create(function() raises("neap.wrap", function() conn:read(1); end) end)
+    local ok, err = coroutine.resume(own)
+    assert(ok, err)
+    -- and nothing was broken by it
+    peer:send("x")
+    assert(conn:read(1)):release()
+    conn:close()
+    peer:close()
+  end)
+
+  it("can read what is there already in a coroutine of its own", function()
+    local conn, peer = helper.pair()
+    peer:send("ab")
+    assert(conn:read(1)):release()
+    local got = coroutine.wrap(function()
+      local slice = assert(conn:read(1))
+      local text = slice:str()
+      slice:release()
+      return text
+    end)()
+    assert.equal("b", got)
+    conn:close()
+    peer:close()
+  end)
+
+  it("can resume coroutines of its own between its waits", function()
+    local conn, peer = helper.pair()
+    local numbers = coroutine.wrap(function() for i = 1, 3 do coroutine.yield(i) end end)
+    local sum = 0
+    for _ = 1, 3 do
+      peer:send("x")
+      assert(conn:read(1)):release()
+      sum = sum + numbers()
+    end
+    assert.equal(6, sum)
+    conn:close()
+    peer:close()
+  end)
+
+  it("waits inside pcall, and its errors come out of it", function()
+    local conn, peer = helper.pair()
+    peer:send("x")
+    local ok, slice = pcall(conn.read, conn, 1)
+    assert.is_true(ok)
+    slice:release()
+    local function fail() conn:read(1) error("mine", 0) end
+    local finish = helper.task(function() return pcall(fail) end)
+    peer:shutdown()
+    local failed, err = finish()
+    assert.is_false(failed)
+    assert.equal("mine", err)
+    conn:close()
+    peer:close()
+  end)
+end)
+
+-- what ends up on stderr, or might not end at all, runs in a process of its own
+describe("the tasks of a script", function()
+  helper.watch(before_each, after_each)
+
+  it("that raise end alone, with their traceback and where they were spawned", function()
+    local run = helper.script([[
+      local neap = require("neap")
+      neap.spawn(function() error("mistake") end)
+      neap.spawn(function() error({}) end)
+      neap.spawn(function() error() end)
+      neap.spawn(function() print("the next one") end)
+    ]])
+    assert.equal("the next one\n", run.out)
+    assert.matches(":2: mistake", run.err, 1, true)
+    assert.matches("stack traceback:", run.err, 1, true)
+    assert.matches("spawned at %S+:2", run.err)
+    assert.matches("spawned at %S+:3", run.err)
+    assert.equal(0, run.status)
+  end)
+
+  it("that yield to nobody end with an error that says so", function()
+    local run = helper.script([[
+      local neap = require("neap")
+      neap.spawn(function() coroutine.yield(1) print("never") end)
+      neap.spawn(function() print("the next one") end)
+    ]])
+    assert.equal("the next one\n", run.out)
+    assert.matches("coroutine.yield", run.err, 1, true)
+    assert.equal(0, run.status)
+  end)
+
+  it("go on after a wait that could not give control up across a C function", function()
+    local run = helper.script([[
+      local neap = require("neap")
+      local waiting
+      local listener = assert(neap.listen("tcp://127.0.0.1:0", function(conn)
+        for chunk in conn:chunks() do conn:write(chunk) end
+      end))
+      local conn = assert(neap.connect(listener.address))
+      print(pcall(table.sort, { 1, 2 }, function() conn:read(1) end))
+      print(pcall(string.gsub, "x", "x", function() conn:read(1) end))
+      -- another task may read now, and a close wakes nobody who does not wait
+      neap.spawn(function() waiting = true print(conn:read(1):str()) end)
+      conn:write("a")
+      local other = assert(neap.connect(listener.address))
+      other:write("b")
+      print(other:read(1):str())
+      pcall(table.sort, { 1, 2 }, function() other:read(1) end)
+      other:close()
+      conn:close()
+      local third = assert(neap.connect(listener.address))
+      third:close()
+      listener:close()
+      print("end")
+    ]])
+    assert.equal("", run.err)
+    assert.matches("^false\t[^\n]*yield across[^\n]*\nfalse\t[^\n]*yield across[^\n]*\n", run.out)
+    assert.matches("\na\n", run.out)
+    assert.matches("\nb\n", run.out)
+    assert.matches("\nend\n$", run.out)
+    assert.equal(0, run.status) -- 124: it never ended
+  end)
+
+  it("stop with the loop, whatever they wait for", function()
+    local run = helper.script([[
+      local neap = require("neap")
+      local listener = assert(neap.listen("tcp://127.0.0.1:0", function(conn) conn:read(1) end))
+      local conn = assert(neap.connect(listener.address))
+      neap.spawn(function() conn:read(1) print("never") end)
+      neap.spawn(neap.stop)
+    ]])
+    assert.equal("", run.out .. run.err)
+    assert.equal(0, run.status)
+  end)
+end)
+
+describe("a script that has started a server", function()
+  helper.watch(before_each, after_each)
+
+  it("ends when it calls stop() at its top level", function()
+    local run = helper.script([[
+      local neap = require("neap")
+      assert(neap.listen("tcp://127.0.0.1:0", print))
+      neap.stop()
+      print("the script's end")
+    ]])
+    assert.equal("the script's end\n", run.out)
+    assert.equal("", run.err)
+    assert.equal(0, run.status)
+  end)
+end)
+
+describe("in a stock luajit", function()
+  helper.watch(before_each, after_each)
+
+  it("a call that waits runs the loop until it is done", function()
+    local run = helper.stock([[
+      local neap = require("neap")
+      local listener = assert(neap.listen("tcp://127.0.0.1:0", function(conn)
+        local line = conn:read_line()
+        conn:write("echo " .. line:str() .. "\n")
+      end))
+      local conn = assert(neap.connect(listener.address))
+      conn:write("hello\n")
+      print(conn:read_line():str())
+      print(select(3, conn:read(1)))
+      listener:close()
+    ]])
+    assert.equal("", run.err)
+    assert.equal("echo hello\neof\n", run.out)
+    assert.equal(0, run.status)
+  end)
+
+  it("a write above the watermark runs the loop too", function()
+    local run = helper.stock([[
+      local neap = require("neap")
+      local got = 0
+      local listener = assert(neap.listen("tcp://127.0.0.1:0", function(conn)
+        for chunk in conn:chunks() do got = got + #chunk chunk:release() end
+        print("got", got)
+      end))
+      local conn = assert(neap.connect(listener.address))
+      print("wrote", conn:write(("x"):rep(24 * 1048576)))
+      conn:close()
+      listener:close()
+      neap.run()
+    ]])
+    assert.equal("", run.err)
+    assert.equal("wrote\ttrue\ngot\t" .. 24 * 1048576 .. "\n", run.out)
+    assert.equal(0, run.status)
+  end)
+
+  it("run() returns when nothing is left, and can be called again", function()
+    local run = helper.stock([[
+      local neap = require("neap")
+      neap.run()
+      for i = 1, 2 do
+        neap.spawn(function() print("task", i) end)
+        neap.run()
+      end
+      print("end")
+    ]])
+    assert.equal("", run.err)
+    assert.equal("task\t1\ntask\t2\nend\n", run.out)
+    assert.equal(0, run.status)
+  end)
+
+  it("stop() makes run() return while a server listens", function()
+    local run = helper.stock([[
+      local neap = require("neap")
+      local listener = assert(neap.listen("tcp://127.0.0.1:0", function(conn)
+        neap.stop()
+      end))
+      neap.spawn(function() neap.connect(listener.address) end)
+      neap.run()
+      print("end")
+    ]])
+    assert.equal("", run.err)
+    assert.equal("end\n", run.out)
+    assert.equal(0, run.status)
+  end)
+
+  it("a wait in a coroutine that the script made raises and names neap.wrap", function()
+    local run = helper.stock([[
+      local neap = require("neap")
+      local listener = assert(neap.listen("tcp://127.0.0.1:0", function(conn) conn:read(1) end))
+      local conn = assert(neap.connect(listener.address))
+      print(coroutine.resume(coroutine.create(function()
+        conn:read(1)
+      end)))
+    ]])
+    assert.matches("^false\t%S+:5: [^\n]*neap%.wrap", run.out)
+    assert.equal(0, run.status)
+  end)
+
+  it("an error ends the process with status 1, live things or not", function()
+    local run = helper.stock([[
+      local neap = require("neap")
+      live = { neap.copy("x"), assert(neap.listen("tcp://127.0.0.1:0", print)),
+        neap.pool(), neap.pool():allocator() }
+      error("done")
+    ]])
+    assert.matches("done", run.err, 1, true)
+    assert.equal(1, run.status)
+  end)
+end)

@@ -35,6 +35,7 @@ object    = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
 LIB_OBJS  = $(call object,$(wildcard src/base/*.c src/iobuf/*.c src/scan/*.c src/net/*.c)) \
             $(BUILD)/obj/abi_check.o
 HOST_OBJS = $(call object,$(wildcard src/host/*.c))
+installed = $(subst /obj/,/obj/installed/,$(1))
 # spec/c/x_test.c is a program; any other file there is linked into each of them.
 TEST_C    = $(wildcard spec/c/*_test.c)
 TEST_OBJS = $(call object,$(filter-out $(TEST_C),$(wildcard spec/c/*.c)))
@@ -108,11 +109,13 @@ help: ## this list
 
 # --- files ---
 
-# The second one is for bin/, beside lib/.
+# The second one is for bin/, beside lib/, and looks nowhere else.
 $(BUILD)/install/neap: private RPATH = $$ORIGIN/../lib
-$(HOST) $(BUILD)/install/neap: $(HOST_OBJS) $(BUILD)/libneap.so
+$(HOST): $(HOST_OBJS)
+$(BUILD)/install/neap: $(call installed,$(HOST_OBJS))
+$(HOST) $(BUILD)/install/neap: $(BUILD)/libneap.so
 	@mkdir -p $(@D)
-	$(call say,LD $@)$(CC) $(FLAGS) -o $@ $(HOST_OBJS) -Wl,-E -Wl,-rpath,'$(RPATH)' \
+	$(call say,LD $@)$(CC) $(FLAGS) -o $@ $(filter %.o,$^) -Wl,-E -Wl,-rpath,'$(RPATH)' \
 	  -L$(BUILD) -lneap $(LUAJIT_LIBS) $(LDFLAGS)
 
 $(BUILD)/libneap.so: $(LIB_OBJS)
@@ -151,4 +154,4 @@ $(BUILD)/packages.$(NEED):
 	@tools/setup $(INSTALL) $(NEED)
 	@mkdir -p $(@D) && touch $@
 
--include $(wildcard $(BUILD)/obj/*.d $(BUILD)/obj/*/*.d $(BUILD)/obj/*/*/*.d)
+-include $(wildcard $(BUILD)/obj/*.d $(BUILD)/obj/*/*.d $(BUILD)/obj/*/*/*.d $(BUILD)/obj/*/*/*/*.d)

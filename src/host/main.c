@@ -41,12 +41,16 @@ static void prepend(lua_State *L, const char *field, const char *templates)
     lua_pop(L, 2);
 }
 
-/* Where lua/ and the library lie, seen from the program: in the tree it was built in, in a
- * variant's build directory there, or installed. */
-static void set_paths(lua_State *L, const char *home)
+/* Where lua/ and the library lie, seen from the program. An installed one looks only where it
+ * was installed; one in its tree may be the plain build or a variant under build/. */
+#ifdef NEAP_INSTALLED
+static const char *const places[][2] = {{"/../share/neap", "/../lib"}};
+#else
+static const char *const places[][2] = {{"/lua", "/build"}, {"/../../lua", ""}};
+#endif
+
+static bool set_paths(lua_State *L, const char *home)
 {
-    static const char *const places[][2] = {
-        {"/lua", "/build"}, {"/../../lua", ""}, {"/../share/neap", "/../lib"}};
     for (size_t i = 0; i < sizeof places / sizeof places[0]; i++) {
         char file[64];
         snprintf(file, sizeof file, "%s/neap/init.lua", places[i][0]);
@@ -56,8 +60,10 @@ static void set_paths(lua_State *L, const char *home)
         lua_pushfstring(L, "%s%s/?.so", home, places[i][1]);
         prepend(L, "cpath", lua_tostring(L, -1));
         lua_pop(L, 2);
-        return;
+        return true;
     }
+    fprintf(stderr, "neap: its Lua code is not at %s%s\n", home, places[0][0]);
+    return false;
 }
 
 static int add_traceback(lua_State *L)
@@ -96,8 +102,7 @@ int main(int argc, char **argv)
     }
     luaL_openlibs(L);
     char home[PATH_MAX];
-    if (find_home(home)) set_paths(L, home);
-    int status = run(L, argc, argv);
+    int status = find_home(home) && set_paths(L, home) ? run(L, argc, argv) : 1;
     lua_close(L);
     return status;
 }

@@ -232,6 +232,17 @@ static void init_timers(struct neap_loop *loop, struct timers *t)
     }
 }
 
+/* A loop whose interpreter ends without destroying it (after that, finalizers may still run)
+ * is not lost: it is found from here. */
+static struct neap_loop *loops;
+
+static void forget(struct neap_loop *loop)
+{
+    struct neap_loop **at = &loops;
+    while (*at != loop) at = &(*at)->next;
+    *at = loop->next;
+}
+
 struct neap_loop *neap_loop_create(void)
 {
     struct neap_loop *loop = neap_mem_calloc(1, sizeof *loop);
@@ -248,6 +259,8 @@ struct neap_loop *neap_loop_create(void)
     list_init(&loop->chores);
     list_init(&loop->alarms);
     init_timers(loop, timers);
+    loop->next = loops;
+    loops = loop;
     return loop;
 }
 
@@ -256,6 +269,7 @@ void neap_loop_destroy(struct neap_loop *loop)
     neap_streams_end(loop);
     neap_listeners_end(loop);
     neap_loop_catch_signals(loop, false);
+    forget(loop);
     neap_assert(loop->pending_count == 0, "nothing is pending after everything ended");
     ev_loop_destroy(loop->ev);
     neap_mem_free(loop->timers);

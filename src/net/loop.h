@@ -43,6 +43,7 @@ struct neap_alarm {
 };
 
 struct neap_loop {
+    struct neap_loop *next; /* private: loops of the process */
     void *ev;
     struct neap_link marks, chores, alarms;
     uint32_t mark_count;

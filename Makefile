@@ -133,6 +133,10 @@ $(BUILD)/bench/%: $(BUILD)/obj/bench/%.o
 $(BUILD)/bench/micro_c: $(LIB_OBJS) # what it measures is partly hidden
 
 $(BUILD)/obj/src/host/%.o: private INCLUDES = $(LUAJIT_CFLAGS)
+$(BUILD)/obj/installed/%.o: private INCLUDES = $(LUAJIT_CFLAGS) -DNEAP_INSTALLED
+$(BUILD)/obj/installed/%.o: %.c $(BUILD)/flags
+	@mkdir -p $(@D)
+	$(call say,CC $<)$(COMPILE) $(INCLUDES) -c -o $@ $<
 $(BUILD)/obj/src/base/header.o: src/neap.h # embeds it
 $(BUILD)/obj/%.o: %.c $(BUILD)/flags
 	@mkdir -p $(@D)

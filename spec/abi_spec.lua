@@ -23,7 +23,7 @@ describe("the boundary to C", function()
   end)
 
   it("S0 gives scripts handles that are two numbers and cannot be written", function()
-    for _, kind in ipairs { "slice", "pool", "allocator", "reader", "listener" } do
+    for _, kind in ipairs { "slice", "pool", "allocator", "listener" } do
       local ctype = ffi.typeof("struct neap_lua_" .. kind)
       local handle = ctype(1, 2)
       assert.equal(8, ffi.sizeof(ctype))

@@ -3,7 +3,7 @@ local helper = require("spec.helper")
 
 local raises = helper.raises
 
--- as a public function would call them
+-- the innermost lines outside of neap: what raises must name them
 local function whole(n, most) return (check.whole(n, most or 2 ^ 32 - 1, "thing:verb: n")) end
 local function string_of(x) return (check.string(x, "thing:verb: text")) end
 local function options_of(given)
@@ -19,26 +19,26 @@ describe("check", function()
     assert.equal(math.huge, whole(math.huge, math.huge))
   end)
 
-  it("whole raises for everything else, at the line of who called the public function", function()
+  it("whole raises for everything else, at the line that asked", function()
     for _, bad in ipairs(helper.not_sizes) do
-      local message = raises("thing:verb: n must be a whole number", function() whole(bad); end)
+      local message = raises("thing:verb: n must be a whole number", whole, bad)
       assert.matches("from 0 to 4294967295, got ", message, 1, true)
     end
     for _, bad in ipairs { 2 ^ 32, 2 ^ 32 + 5, 2 ^ 53 + 2, 1 / 0 } do
-      raises("thing:verb: n", function() whole(bad); end)
+      raises("thing:verb: n", whole, bad)
     end
-    raises("got nil", function() whole(); end)
-    raises('got "7"', function() whole("7"); end)
-    raises("got nan", function() whole(0 / 0 > 0 or math.abs(0 / 0)); end)
+    raises("got nil", whole)
+    raises('got "7"', whole, "7")
+    raises("got nan", whole, 0 / 0 > 0 or math.abs(0 / 0))
   end)
 
   it("string takes strings alone", function()
     assert.equal("", string_of(""))
     assert.equal("a\0b", string_of("a\0b"))
     for _, bad in ipairs { 1, {}, true, print, 1LL } do
-      raises("thing:verb: text must be a string", function() string_of(bad); end)
+      raises("thing:verb: text must be a string", string_of, bad)
     end
-    raises("got nil", function() string_of(); end)
+    raises("got nil", string_of)
   end)
 
   it("options fills in what was not given, and leaves the table alone", function()
@@ -50,19 +50,20 @@ describe("check", function()
   end)
 
   it("options raises for unknown keys, wrong types and what is no table", function()
-    raises('no option "sise"', function() options_of({ sise = 1 }); end)
-    raises("no option 1", function() options_of({ "size" }); end)
-    raises('"size" must be a number, got "5"', function() options_of({ size = "5" }); end)
-    raises('"loud" must be a boolean', function() options_of({ loud = 1 }); end)
-    raises("options must be a table", function() options_of(5); end)
-    raises("options must be a table", function() options_of(false); end)
+    raises('no option "sise"', options_of, { sise = 1 })
+    raises("no option 1", options_of, { "size" })
+    raises('"size" must be a number, got "5"', options_of, { size = "5" })
+    raises('"loud" must be a boolean', options_of, { loud = 1 })
+    raises("options must be a table", options_of, 5)
+    raises("options must be a table", options_of, false)
   end)
 
-  it("raise is at the line of who called the public function", function()
-    local function public() check.raise("wrong", 1) end
-    local function deeper() check.raise("wrong", 2) end
-    local function public_too() deeper() end
-    raises("wrong", function() public(); end)
-    raises("wrong", function() public_too(); end)
+  it("raise names the innermost line that is not neap's", function()
+    local function mine() check.raise("wrong", 1) end
+    local function around() mine() end
+    raises("wrong", mine)
+    local ok, err = pcall(around)
+    assert.is_false(ok)
+    assert.matches(":" .. debug.getinfo(mine, "S").linedefined .. ": wrong", err, 1, true)
   end)
 end)

@@ -16,8 +16,8 @@ local pool = require("neap.pool")
 local C = abi.C
 local helper = {}
 
-local DEADLINE_S = 120 -- a test that takes longer ends the process, with SIGALRM
-local SETTLE_S = 8     -- connections that were closed are gone after this
+local DEADLINE_S = 60 -- a test that takes longer ends the process, with SIGALRM
+local SETTLE_S = 8    -- connections that were closed are gone after this
 
 ffi.cdef [[
 unsigned int alarm(unsigned int seconds);

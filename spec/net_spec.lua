@@ -160,7 +160,7 @@ describe("an address", function()
       "tcp://::1:80", "tcp://[::1]80", "tcp://[::1", "tcp://[127.0.0.1]:80x", "tcp://:80",
       "tcp://" .. ("1"):rep(200) .. ":80", "tcp://" .. ("1"):rep(100000) } do
       for _, fn in ipairs { neap.listen, neap.connect } do
-        local made, message, name = fn(text, echo)
+        local made, message, name = fn(text, fn == neap.listen and echo or nil)
         assert.is_nil(made)
         assert.equal("address", name)
         assert.is_truthy(message:find(text, 1, true))
@@ -329,13 +329,14 @@ describe("a connection", function()
   end)
 
   it("is reset under its handler while that reads", function()
+    local before = helper.net_stats().streams
     local name, kept
     local socket = helper.dial(serve(function(conn)
       name = select(3, conn:read(10))
       kept = conn:buffered()
     end))
     socket:send("abc")
-    helper.turn_until(function() return helper.net_stats().streams == 2 end)
+    helper.turn_until(function() return helper.net_stats().streams == before + 1 end)
     helper.turn()
     socket:reset()
     helper.turn_until(function() return name end)
@@ -388,7 +389,7 @@ describe("a connection", function()
   end)
 
   it("is reset while it closes by itself, and is gone", function()
-    local returned
+    local before, returned = helper.net_stats().streams
     local socket = helper.dial(serve(function(conn)
       neap.spawn(function() conn:write(("x"):rep(16 * 1048576)) end)
       conn:read(1):release()
@@ -396,9 +397,9 @@ describe("a connection", function()
     end))
     socket:send("x")
     helper.turn_until(function() return returned end)
-    assert.equal(2, helper.net_stats().streams)
+    assert.equal(before + 1, helper.net_stats().streams)
     socket:reset()
-    helper.turn_until(function() return helper.net_stats().streams == 1 end)
+    helper.turn_until(function() return helper.net_stats().streams == before end)
   end)
 
   it("is reset under the script after it read the last bytes", function()

@@ -9,7 +9,7 @@ usage: neap script.lua [arguments]     run a script, then the loop until nothing
        neap -v                         print the version
 ]]
 
-local function run_main(main, ...)
+local function run_main(main)
   local failed = false
   task.start(main, {
     on_error = function(err, text)
@@ -18,7 +18,7 @@ local function run_main(main, ...)
       if err ~= nil then io.stderr:write("neap: ", text, "\n") end
       task.stop()
     end,
-  }, ...)
+  })
   task.run()
   return failed and 1 or 0
 end
@@ -30,7 +30,7 @@ local function run_script(path, arguments)
     io.stderr:write("neap: ", message, "\n")
     return 1
   end
-  return run_main(main, unpack(arguments))
+  return run_main(function() return main(unpack(arguments)) end)
 end
 
 local function run_specs(arguments)

@@ -110,7 +110,8 @@ end
 -- own: takes a slice. Returns the bytes queued, or a negative code.
 local function queue_one(self, x, what)
   if type(x) == "string" then
-    return C.neap_stream_write_bytes(self.slot, self.gen, x, #x)
+    local code = C.neap_stream_write_bytes(self.slot, self.gen, x, #x)
+    return code
   end
   if not slice.is_slice(x) then
     check.raise(what .. " must be a string or a slice, got " .. type(x))

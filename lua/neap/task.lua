@@ -56,11 +56,12 @@ local function finish(task, ok, result)
   if task.on_end then task.on_end(task) end
 end
 
-local function go(task, ...)
+-- No vararg function: LuaJIT compiles no return from one that was resumed.
+local function go(task, argument)
   local previous = current
   if task.waiting then waiting_count = waiting_count - 1 end
   current, task.running, task.waiting = task, true, false
-  local ok, result = resume(task.co, ...)
+  local ok, result = resume(task.co, argument)
   current, task.running = previous, false
   if ok and result == WAITING then
     task.waiting = true
@@ -126,13 +127,19 @@ local CONNECT, ACCEPT = C.NEAP_READY_CONNECT, C.NEAP_READY_ACCEPT
 local SIGNAL = C.NEAP_READY_SIGNAL
 local band = require("bit").band
 
-local function dispatch()
+-- Tail calls and no loop: with one busy connection a loop would be left at once, which LuaJIT
+-- does not compile, and gives up on for good.
+local function dispatch(left)
+  if left == 0 or not C.neap_loop_next(loop, entry) then return end
   local slot, what = entry.slot, entry.what
   if band(what, READ) ~= 0 then handlers[READ](slot) end
   if band(what, WRITE) ~= 0 then handlers[WRITE](slot) end
   if band(what, CONNECT) ~= 0 then handlers[CONNECT](slot) end
   if band(what, ACCEPT) ~= 0 then handlers[ACCEPT](slot) end
   if band(what, SIGNAL) ~= 0 then stopping = true end
+  left = left - 1
+  if left % FLUSH_EVERY == 0 then C.neap_loop_flush(loop) end
+  return dispatch(left)
 end
 
 local function start_queued()
@@ -143,7 +150,7 @@ local function start_queued()
     if start.token then
       M.wake(start.task, start.token)
     else
-      go(start.task, unpack(start, 1, start.n))
+      go(start.task, start.argument)
     end
   end
   first, last = 1, 0
@@ -155,11 +162,7 @@ function turn(block)
   C.neap_loop_flush(loop)
   local idle = block and first > last and not stopping
   local ready = C.neap_loop_poll(loop, idle and -1 or 0)
-  for i = 1, ready do
-    if not C.neap_loop_next(loop, entry) then break end
-    dispatch()
-    if i % FLUSH_EVERY == 0 then C.neap_loop_flush(loop) end
-  end
+  dispatch(ready)
   start_queued()
   C.neap_loop_flush(loop)
   slice.reclaim()
@@ -191,17 +194,21 @@ local function origin_of(level)
   return info and info.short_src .. ":" .. info.currentline or "?"
 end
 
---- A task that starts in this turn. For the parts of neap.
---- @param hooks? table on_end(task), on_error(err, traceback), origin
-function M.start(fn, hooks, ...)
-  local task = setmetatable({ co = create(fn), token = 0 }, Task)
-  if hooks then
-    task.on_end, task.on_error, task.origin = hooks.on_end, hooks.on_error, hooks.origin
-    task.conn = hooks.conn
-  end
+--- A task that starts in this turn, with one argument. For the parts of neap.
+--- @param hooks table on_end(task), on_error(err, traceback), origin, conn
+function M.start(fn, hooks, argument)
+  local task = setmetatable({
+    co = create(fn), token = 0, running = false, waiting = false,
+    on_end = hooks.on_end, on_error = hooks.on_error, origin = hooks.origin, conn = hooks.conn,
+  }, Task)
   last = last + 1
-  queue[last] = { task = task, n = select("#", ...), ... }
+  queue[last] = { task = task, argument = argument }
   return task
+end
+
+local function bind(fn, ...)
+  local count, arguments = select("#", ...), { ... }
+  return function() return fn(unpack(arguments, 1, count)) end
 end
 
 --- Run fn(...) in a task of its own, from this turn on.
@@ -210,7 +217,8 @@ function M.spawn(fn, ...)
   if type(fn) ~= "function" then
     check.raise("neap.spawn: needs a function, got " .. type(fn))
   end
-  return M.start(fn, { origin = origin_of(2) }, ...)
+  if select("#", ...) > 1 then return M.start(bind(fn, ...), { origin = origin_of(2) }) end
+  return M.start(fn, { origin = origin_of(2) }, (...))
 end
 
 --- A function that runs fn in a task of its own each time it is called.

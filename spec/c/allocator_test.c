@@ -59,8 +59,7 @@ static void A2_an_overflow_is_an_error_and_changes_nothing(void **state)
         struct neap_pool_stats before = pool_stats(pool);
         const uint32_t sizes[] = {UINT32_MAX, UINT32_MAX - reserves[i] + 1, NEAP_BUF_MAX_BYTES,
                                   NEAP_BUF_MAX_BYTES - reserves[i] + 1, 1u << 31};
-        for (int k = 0; k < 5; k++)
-            assert_int_equal(try_alloc(sizes[k]), NEAP_E_OVERSIZED);
+        for (int k = 0; k < 5; k++) assert_int_equal(try_alloc(sizes[k]), NEAP_E_OVERSIZED);
         pool_unchanged(pool, &before);
         finish();
     }

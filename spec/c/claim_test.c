@@ -64,12 +64,12 @@ static void S4_one_that_does_not_end_there_is_released_all_the_same(void **state
     struct neap_handle a = slice_alloc(allocator, 4), b = slice_alloc(allocator, 4);
     struct neap_handle c = slice_alloc(allocator, 4), foreign, d = slice_alloc(second, 8);
     assert_int_equal(neap_foreign_slice("text", 4, 1, &foreign), NEAP_OK);
-    gone_without_merging(c, a);       /* a gap */
+    gone_without_merging(c, a);                        /* a gap */
     assert_int_equal(release_previous(b, foreign), 0); /* no pool's memory */
     assert_int_equal(neap_slice_size(AT(foreign)), NEAP_E_STALE);
     slice_is(b, 4, 4, 8);
-    gone_without_merging(c, d);       /* another buf, though it ends at the same offset */
-    gone_without_merging(b, c);       /* the other way round */
+    gone_without_merging(c, d); /* another buf, though it ends at the same offset */
+    gone_without_merging(b, c); /* the other way round */
     slice_end(b);
     assert_int_equal(neap_allocator_release(AT(second)), NEAP_OK);
     finish();

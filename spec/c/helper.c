@@ -64,8 +64,8 @@ void pool_adds_up(struct neap_handle pool)
     assert_int_equal(s.bytes_held, s.bytes_free + s.bytes_live);
     assert_int_equal(s.slices_made, s.slices_released + s.slices_taken + s.slices_dropped +
                                         s.slices_collected + s.slices_live);
-    uint64_t dropped = s.dropped_large + s.dropped_cap + s.dropped_decay + s.dropped_trim +
-                       s.dropped_closed;
+    uint64_t dropped =
+        s.dropped_large + s.dropped_cap + s.dropped_decay + s.dropped_trim + s.dropped_closed;
     assert_int_equal(s.bufs_allocated, s.bufs_free + s.bufs_live + dropped);
 }
 

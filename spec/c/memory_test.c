@@ -2,8 +2,8 @@
  * failed says so, has changed nothing, works the second time, and nothing leaks. */
 #include <string.h>
 
-#include "helper.h"
 #include "base/mem.h"
+#include "helper.h"
 #include "iobuf/writer.h"
 
 static int failures;
@@ -197,8 +197,25 @@ static void memory_fails_while_the_table_of_slices_grows(void **state)
     fail_each(grow_the_table_of_slices);
 }
 
+/* Its buf goes again when there is no descriptor for it. */
+static void memory_fails_for_the_descriptor_of_a_foreign_slice(void **state)
+{
+    (void)state;
+    static struct neap_handle s[20000];
+    uint32_t count = 0;
+    do {
+        assert_int_equal(neap_foreign_slice("text", 4, 1, &s[count]), NEAP_OK);
+    } while (++count < 20000 && neap_slices.live + 1 < neap_slices.committed);
+    struct neap_handle none;
+    neap_mem_fail_after(1);
+    assert_int_equal(neap_foreign_slice("text", 4, 1, &none), NEAP_E_MEMORY);
+    assert_int_equal(neap_foreign_next(), 0);
+    while (count) slice_end(s[--count]);
+}
+
 static const struct CMUnitTest tests[] = {
     TEST(memory_fails_while_the_table_of_slices_grows),
+    TEST(memory_fails_for_the_descriptor_of_a_foreign_slice),
     TEST(memory_fails_for_slices),
     TEST(memory_fails_for_foreign_slices),
     TEST(memory_fails_for_readers),

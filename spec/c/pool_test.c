@@ -1,9 +1,9 @@
 /* pool_test.c - sizes, reuse, bounds, closing. */
 #include <string.h>
 
-#include "helper.h"
 #include "base/mem.h"
 #include "base/poison.h"
+#include "helper.h"
 #include "iobuf/pool.h"
 #include "iobuf/slice.h"
 
@@ -271,7 +271,7 @@ static void P7_the_limit_is_never_exceeded_by_a_byte(void **state)
     assert_int_equal(try_take(401), NEAP_E_LIMIT); /* 408 with 600 live */
     assert_int_equal(pool_stats(pool).limit_hits, 2);
     assert_int_equal(pool_stats(pool).bytes_free, 400); /* nothing changed */
-    struct neap_buf *c = take(8); /* the free one */
+    struct neap_buf *c = take(8);                       /* the free one */
     assert_int_equal(try_take(8), NEAP_E_LIMIT);
     assert_int_equal(pool_stats(pool).bytes_held, 1000);
     neap_buf_release(c);

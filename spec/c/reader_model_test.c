@@ -92,8 +92,7 @@ static void read_until(const char *delimiter, uint32_t max, bool inclusive)
 {
     struct neap_handle slice;
     uint32_t size = (uint32_t)strlen(delimiter), at = model_find(delimiter, size);
-    int result =
-        neap_reader_read_until(AT(reader), delimiter, size, max, inclusive, &slice);
+    int result = neap_reader_read_until(AT(reader), delimiter, size, max, inclusive, &slice);
     if (at == STREAM_BYTES) {
         bool hopeless = fed - out >= max + size;
         CHECK(result == (hopeless ? NEAP_E_OVERSIZED : lacking()));

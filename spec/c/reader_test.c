@@ -1,8 +1,8 @@
 /* reader_test.c - bytes as they come, cut into slices where they lie. */
 #include <string.h>
 
-#include "helper.h"
 #include "base/mem.h"
+#include "helper.h"
 #include "iobuf/reader.h"
 
 static struct neap_handle pool, reader;
@@ -71,8 +71,8 @@ static void reads_until(const char *delimiter, bool inclusive, const char *text)
 {
     struct neap_handle slice;
     uint32_t size = (uint32_t)strlen(delimiter);
-    assert_int_equal(
-        neap_reader_read_until(AT(reader), delimiter, size, 100, inclusive, &slice), NEAP_OK);
+    assert_int_equal(neap_reader_read_until(AT(reader), delimiter, size, 100, inclusive, &slice),
+                     NEAP_OK);
     slice_reads(slice, text);
     slice_end(slice);
 }
@@ -127,8 +127,7 @@ static void R1_10000_idle_readers_hold_next_to_nothing(void **state)
     }
     assert_int_equal(pool_stats(pool).bytes_live, 0);
     assert_int_equal(pool_stats(pool).bytes_held, NEAP_BUF_MIN_BYTES);
-    for (int i = 0; i < COUNT; i++)
-        assert_int_equal(neap_reader_release(AT(readers[i])), NEAP_OK);
+    for (int i = 0; i < COUNT; i++) assert_int_equal(neap_reader_release(AT(readers[i])), NEAP_OK);
     pool_end(pool);
 }
 

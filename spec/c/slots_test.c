@@ -1,6 +1,6 @@
 /* slots_test.c - the table behind every handle. */
-#include "helper.h"
 #include "base/slots.h"
+#include "helper.h"
 
 struct thing {
     struct neap_slot head;

@@ -1,0 +1,114 @@
+--- The hot paths compile: LuaJIT gives up on no place in them.
+
+local helper = require("spec.helper")
+
+-- Runs code with LuaJIT's verbose mode on, and prints each aborted trace with how often.
+local function aborts_of(code)
+  local run = helper.script([[
+    local trace = os.tmpname()
+    require("jit.v").on(trace)
+    local neap = require("neap")
+  ]] .. code .. [[
+    require("jit.v").off()
+    local compiled = 0
+    for line in io.lines(trace) do
+      local aborted = line:match("^%[TRACE %-%-%- (.*)%]$")
+      if aborted then print(aborted) else compiled = compiled + 1 end
+    end
+    os.remove(trace)
+    assert(compiled > 0, "nothing was compiled")
+  ]])
+  assert.equal("", run.err)
+  assert.equal(0, run.status)
+  return run.out
+end
+
+-- LuaJIT tries a place about ten times before it gives up on it for good.
+local function assert_compiles(code)
+  local counts = {}
+  for place in aborts_of(code):gmatch("[^\n]+") do
+    counts[place] = (counts[place] or 0) + 1
+    assert.is_true(counts[place] < 6, "aborted again and again: " .. place)
+  end
+end
+
+local frames = [[
+  local listener = assert(neap.listen("tcp://127.0.0.1:0", function(conn)
+    while true do
+      local header, message, name = conn:read(4)
+      if name == "eof" then return end
+      local payload = assert(conn:read(assert(header, message):u32be(0)))
+      conn:write(header)
+      conn:write(payload)
+    end
+  end))
+  local conn = assert(neap.connect(listener.address))
+]]
+
+describe("LuaJIT compiles", function()
+  it("reading and writing frames", function()
+    assert_compiles(frames .. [[
+      for _ = 1, 5000 do
+        conn:write("\0\0\0\5hello")
+        assert(conn:read(9)):release()
+      end
+      conn:close()
+      listener:close()
+    ]])
+  end)
+
+  it("views of what came", function()
+    assert_compiles(frames .. [[
+      for _ = 1, 5000 do
+        conn:write("\0\0\0\5hello")
+        local n = assert(conn:peek(4)):u32be(0)
+        assert(conn:skip(4))
+        assert(conn:read(n)):release()
+      end
+      conn:close()
+      listener:close()
+    ]])
+  end)
+
+  it("an echo of whatever comes", function()
+    assert_compiles([[
+      local listener = assert(neap.listen("tcp://127.0.0.1:0", function(conn)
+        for chunk in conn:chunks() do conn:write(chunk) end
+      end))
+      local conn = assert(neap.connect(listener.address))
+      for _ = 1, 5000 do
+        conn:write("hello")
+        assert(conn:read(5)):release()
+      end
+      conn:close()
+      listener:close()
+    ]])
+  end)
+
+  it("making, splitting, merging and releasing slices", function()
+    assert_compiles([[
+      local allocator = neap.pool():allocator()
+      for i = 1, 50000 do
+        local s = allocator:alloc(72)
+        local header = s:split(8)
+        header:set_u32be(0, i)
+        assert(header:u32be(0) == i)
+        local list = neap.coalesce({ header, s }, 1024)
+        assert(#list == 1)
+        list[1]:release()
+      end
+    ]])
+  end)
+
+  it("filling buffers", function()
+    assert_compiles([[
+      local buffer = neap.buffer()
+      for i = 1, 20000 do
+        buffer:put_u32be(i)
+        buffer:put("some bytes")
+        buffer:put_varint(i)
+        buffer:reset()
+      end
+    ]])
+  end)
+end)

@@ -158,4 +158,4 @@ $(BUILD)/packages.$(NEED):
 	@tools/setup $(INSTALL) $(NEED)
 	@mkdir -p $(@D) && touch $@
 
--include $(wildcard $(BUILD)/obj/*.d $(BUILD)/obj/*/*.d $(BUILD)/obj/*/*/*.d $(BUILD)/obj/*/*/*/*.d)
+-include $(shell find $(BUILD)/obj -name "*.d" 2>/dev/null)

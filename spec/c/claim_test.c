@@ -119,8 +119,6 @@ static void S4_S10_bytes_that_a_clone_still_has_are_not_claimed(void **state)
     finish();
 }
 
-#if 0 /* BUG: neap_slice_release_previous ends `prev` first; was it the only clone, then \
-         buf->clones is 0 and neap_slice_contested() does not see the original any more. */
 static void S4_S10_bytes_that_the_original_of_a_released_clone_has_are_not_claimed(void **state)
 {
     (void)state;
@@ -133,7 +131,6 @@ static void S4_S10_bytes_that_the_original_of_a_released_clone_has_are_not_claim
     slice_end(b);
     finish();
 }
-#endif
 
 /* ---- split and truncate_back ---- */
 
@@ -454,9 +451,7 @@ static const struct CMUnitTest tests[] = {
     TEST(S4_a_prev_cut_to_nothing_from_the_front_still_ends_there),
     TEST(S4_misuse_changes_nothing),
     TEST(S4_S10_bytes_that_a_clone_still_has_are_not_claimed),
-#if 0
     TEST(S4_S10_bytes_that_the_original_of_a_released_clone_has_are_not_claimed),
-#endif
     TEST(S8_split_gives_the_front_and_keeps_the_rest_without_a_copy),
     TEST(S8_splitting_at_every_cut_and_coalescing_gives_the_original_back),
     TEST(S9_a_slice_outlives_what_it_was_made_from),

@@ -253,8 +253,6 @@ static void R2_read_until_max_counts_the_bytes_before_the_delimiter(void **state
     }
 }
 
-#if 0 /* BUG: r->searched counts what the last search has seen, for whatever delimiter it was; \
-         another delimiter in those bytes is then not found (src/iobuf/reader.c find_delimiter). */
 static void R2_read_until_finds_another_delimiter_in_bytes_searched_before(void **state)
 {
     (void)state;
@@ -266,7 +264,6 @@ static void R2_read_until_finds_another_delimiter_in_bytes_searched_before(void 
     reads_until("lue\n", false, "va");
     finish();
 }
-#endif
 
 /* ---- large messages ---- */
 
@@ -545,8 +542,6 @@ static void R11_a_message_cut_at_every_two_bytes_comes_out_whole(void **state)
     }
 }
 
-#if 0 /* BUG: room_suffices() is true with no room at all when capacity / SMALL_ROOM is 0 (bufs \
-         of 1 to 3 bytes): neap_reader_feed() loops for ever, a read(2) of 0 bytes is the end. */
 static void R11_a_pool_of_tiny_bufs_still_gives_room(void **state)
 {
     (void)state;
@@ -560,7 +555,6 @@ static void R11_a_pool_of_tiny_bufs_still_gives_room(void **state)
         finish();
     }
 }
-#endif
 
 static const struct CMUnitTest tests[] = {
     TEST(R1_a_reader_without_buffered_bytes_holds_no_buf),
@@ -572,9 +566,7 @@ static const struct CMUnitTest tests[] = {
     TEST(R2_read_any_gives_what_is_there_up_to_max),
     TEST(R2_read_until_consumes_the_delimiter_and_gives_it_only_if_asked),
     TEST(R2_read_until_max_counts_the_bytes_before_the_delimiter),
-#if 0
     TEST(R2_read_until_finds_another_delimiter_in_bytes_searched_before),
-#endif
     TEST(R3_the_rest_moves_to_a_larger_buf_and_slices_stay_valid),
     TEST(R3_afterwards_the_reader_returns_to_normal_bufs),
     TEST(R10_memory_follows_what_came_and_not_what_was_asked),
@@ -589,9 +581,7 @@ static const struct CMUnitTest tests[] = {
     TEST(R9_close_is_idempotent_and_slices_stay),
     TEST(R9_a_read_in_a_closed_pool_gives_what_is_there_and_then_closed),
     TEST(R11_a_message_cut_at_every_two_bytes_comes_out_whole),
-#if 0
     TEST(R11_a_pool_of_tiny_bufs_still_gives_room),
-#endif
 };
 
 int main(void)

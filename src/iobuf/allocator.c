@@ -67,6 +67,7 @@ static int cut_own_buf(struct neap_allocator *a, uint32_t size, struct neap_hand
     int result = neap_pool_take(a->pool, size, &buf);
     if (result < 0) return result;
     result = cut(a, buf, 0, size, handle);
+    if (result == NEAP_OK) a->pool->stats.bytes_wasted += neap_pool_rounded(a->pool, size) - size;
     neap_buf_release(buf); /* the slice, if there is one, has its own count */
     return result;
 }

@@ -139,7 +139,7 @@ static bool room_suffices(const struct neap_reader *r, uint32_t want)
     uint32_t room = r->buf->capacity - r->end;
     if (want > unread(r) && want - unread(r) <= room) return true;
     bool early = want > unread(r) && r->start > 0;
-    return !early && room >= r->buf->capacity / SMALL_ROOM;
+    return !early && room > 0 && room >= r->buf->capacity / SMALL_ROOM;
 }
 
 /* A buf with nothing unread: begin at its front if nobody else holds it, unless it was made
@@ -290,13 +290,25 @@ int neap_reader_read_any(uint32_t slot, uint32_t gen, uint32_t max, struct neap_
     return result == NEAP_OK ? cut(r, smaller(unread(r), max), 0, handle) : result;
 }
 
-/* Where the delimiter stands behind `start`, or -1. Bytes that an earlier call has seen are
- * not searched again, but for a part of the delimiter at their end. */
+/* A short delimiter, as a number; 0: a long one, whose searches are not remembered. */
+static uint64_t name_of(const char *delimiter, uint32_t size)
+{
+    uint64_t name = size;
+    if (size >= sizeof name) return 0;
+    for (uint32_t i = 0; i < size; i++) name = name << 8 | (uint8_t)delimiter[i];
+    return name;
+}
+
+/* Where the delimiter stands behind `start`, or -1. Bytes that an earlier call has searched
+ * for the same one are not searched again, but for a part of it at their end. */
 static int64_t find_delimiter(struct neap_reader *r, const char *delimiter, uint32_t size)
 {
-    uint32_t from = r->searched > size - 1 ? r->searched - (size - 1) : 0;
+    uint64_t name = name_of(delimiter, size);
+    bool again = name && name == r->searched_for;
+    uint32_t from = again && r->searched >= size ? r->searched - (size - 1) : 0;
     int64_t at = neap_find(r->buf->mem + r->start, unread(r), delimiter, size, from);
-    if (at < 0) r->searched = unread(r);
+    r->searched_for = name;
+    r->searched = at < 0 ? unread(r) : 0;
     return at;
 }
 

@@ -31,7 +31,8 @@ struct neap_reader {
     uint32_t start;
     uint32_t end;
     uint32_t max_read;
-    uint32_t searched;      /* unread bytes that the last search for a delimiter has seen */
+    uint64_t searched_for;  /* private: the delimiter of the last search, if it was short */
+    uint32_t searched;      /* private: unread bytes that search has seen, without finding it */
     uint32_t epoch;         /* moves on with every read, peek and skip: views of before are stale */
     neap_reader_fill *fill; /* rw; NULL: somebody else fills it */
     void *source;           /* rw; what `fill` reads from */

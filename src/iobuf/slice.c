@@ -237,7 +237,7 @@ int neap_slice_expand_front(uint32_t slot, uint32_t gen, uint32_t n)
 {
     struct neap_slice *s = neap_slice_of(slot, gen);
     if (!s) return neap_slice_stale();
-    if (n > s->base - s->free) return 0;
+    if (n > s->base - s->free || (n && !s->buf->slab)) return 0;
     if (n && neap_slice_contested(s, s->base - n, s->base)) return 0;
     reshape(s, s->free, s->base - n, s->bound);
     return 1;
@@ -261,8 +261,10 @@ int neap_slice_release_previous(uint32_t slot, uint32_t gen, uint32_t prev_slot,
     if (s == prev) return NEAP_E_RANGE;
     uint32_t from = prev->free;
     bool merges = s->buf == prev->buf && s->buf->slab && prev->bound == s->free;
+    bool cloned = s->buf->clones > 0; /* prev may be the last clone, and its original live */
     neap_slice_end(prev, NEAP_RELEASED);
-    if (merges) merges = !neap_slice_contested(s, from, s->free);
+    if (merges && cloned) merges = !neap_buf_claimed(s->buf, s, from, s->free);
+    if (merges && !cloned) merges = !neap_slice_contested(s, from, s->free);
     if (merges) reshape(s, from, s->base, s->bound);
     return merges;
 }
@@ -310,7 +312,7 @@ static bool touches(const struct neap_slice *a, const struct neap_slice *b)
 static bool merge(struct neap_slice *a, struct neap_slice *b, uint32_t max_size)
 {
     uint64_t sum = (uint64_t)neap_slice_bytes_count(a) + neap_slice_bytes_count(b);
-    if (!touches(a, b) || sum > max_size) return false;
+    if (!touches(a, b) || sum > max_size || max_size == 0) return false;
     uint32_t bound = b->bound;
     if (b->clone) neap_slice_mark_clone(a);
     neap_slice_end(b, NEAP_TAKEN);

@@ -59,7 +59,10 @@ static int add_copy(struct neap_writer *w, const uint8_t *bytes, uint32_t n)
         w->queued += n;
     } else {
         s = neap_slice_make(w->small, w->small_end, w->small_end, w->small_end + n);
-        if (!s) return NEAP_E_MEMORY;
+        if (!s) {
+            if (!w->first) leave_small(w);
+            return NEAP_E_MEMORY;
+        }
         enqueue(w, s);
         w->small_slot = neap_slice_slot(s);
     }

@@ -1,4 +1,4 @@
-/* poison.h - telling AddressSanitizer and valgrind which pool memory is in use.
+/* poison.h - telling AddressSanitizer and valgrind what our memory is for.
  *
  * Both see a pool's slab as one block; these requests let them see the bufs in
  * it. Without the tools they cost nothing (ASan) or a few no-op instructions
@@ -17,6 +17,7 @@
 
 #ifdef NEAP_ASAN
 #include <sanitizer/asan_interface.h>
+#include <sanitizer/lsan_interface.h>
 #endif
 #ifdef NEAP_VALGRIND
 #include <valgrind/memcheck.h>
@@ -43,6 +44,16 @@ static inline void neap_unpoison(void *p, size_t bytes)
 #endif
 #ifdef NEAP_VALGRIND
     VALGRIND_MAKE_MEM_UNDEFINED(p, bytes);
+#endif
+    (void)p;
+    (void)bytes;
+}
+
+/* Pointers in this mapping keep what they point to from being reported as leaked. */
+static inline void neap_root(const void *p, size_t bytes)
+{
+#ifdef NEAP_ASAN
+    __lsan_register_root_region(p, bytes);
 #endif
     (void)p;
     (void)bytes;

@@ -4,6 +4,7 @@
 
 #include "base/mem.h"
 #include "base/panic.h"
+#include "base/poison.h"
 
 enum {
     GROW_BYTES = 64 * 1024,     /* memory made usable at a time */
@@ -12,7 +13,9 @@ enum {
 
 static bool reserve(struct neap_slots *t)
 {
-    t->items = neap_mem_reserve((size_t)t->limit * t->item_size);
+    size_t bytes = (size_t)t->limit * t->item_size;
+    t->items = neap_mem_reserve(bytes);
+    if (t->items) neap_root(t->items, bytes);
     return t->items != NULL;
 }
 

@@ -25,6 +25,7 @@ local LIST_MAX = 2 ^ 24
 local KEEP = 4096    -- released handles that rest at least
 local RING = 16384   -- … and at most
 local MASK = RING - 1
+local REFILL = 1024  -- handles made at a time
 
 local M = {}
 local Slice = {}
@@ -36,23 +37,29 @@ local head, tail = 0, 0
 
 for i = 0, MASK do ring[i] = false end
 
---- A handle object that names nothing yet; its finalizer is attached once in its life.
-local function fresh()
-  if tail - head > KEEP then
-    local at = band(head, MASK)
-    local handle = ring[at]
-    ring[at] = false
-    head = head + 1
-    return handle
-  end
-  return attach(slice_t(), finalize)
-end
-
 --- The handle's slice is gone.
 local function retire(handle)
   if tail - head >= RING then return end
   ring[band(tail, MASK)] = handle
   tail = tail + 1
+end
+
+-- Many at a time: what is compiled while a program warms up is then the path of later, which
+-- takes from the ring, and not the one that makes handles.
+local function refill()
+  for _ = 1, KEEP + REFILL - (tail - head) do
+    retire(attach(slice_t(), finalize))
+  end
+end
+
+--- A handle object that names nothing yet; its finalizer is attached once in its life.
+local function fresh()
+  if tail - head <= KEEP then refill() end
+  local at = band(head, MASK)
+  local handle = ring[at]
+  ring[at] = false
+  head = head + 1
+  return handle
 end
 
 --- Is it a slice (live or not)?

@@ -6,10 +6,7 @@
 #include "base/panic.h"
 #include "base/poison.h"
 
-enum {
-    GROW_BYTES = 64 * 1024,     /* memory made usable at a time */
-    LAST_GEN = UINT32_MAX - 64, /* a slot retires here: renames of the last user still fit */
-};
+enum { GROW_BYTES = 64 * 1024 }; /* memory made usable at a time */
 
 static bool reserve(struct neap_slots *t)
 {
@@ -39,7 +36,7 @@ static bool start(struct neap_slots *t)
     return true;
 }
 
-static uint32_t fresh_slot(struct neap_slots *t)
+uint32_t neap_slots_fresh(struct neap_slots *t)
 {
     if (t->count == 0 && !start(t)) return 0;
     if (t->count == t->limit) return 0;
@@ -49,26 +46,12 @@ static uint32_t fresh_slot(struct neap_slots *t)
 
 void *neap_slots_take(struct neap_slots *t, uint32_t *slot)
 {
-    uint32_t taken = t->free_head ? t->free_head : fresh_slot(t);
-    if (!taken) return NULL;
-    struct neap_slot *s = neap_slots_at(t, taken);
-    if (taken == t->free_head) t->free_head = s->next;
-    memset(s + 1, 0, t->item_size - sizeof *s);
-    s->gen++;
-    s->next = 0;
-    t->live++;
-    *slot = taken;
-    neap_assert(s->gen & 1, "a slot in use has an odd generation");
+    struct neap_slot *s = neap_slots_take_raw(t, t->item_size, slot);
+    if (s) memset(s + 1, 0, t->item_size - sizeof *s);
     return s;
 }
 
 void neap_slots_give(struct neap_slots *t, uint32_t slot)
 {
-    struct neap_slot *s = neap_slots_at(t, slot);
-    neap_assert(s->gen & 1, "a slot is given back once");
-    s->gen++;
-    t->live--;
-    if (s->gen >= LAST_GEN) return;
-    s->next = t->free_head;
-    t->free_head = slot;
+    neap_slots_give_item(t, neap_slots_at(t, slot), slot);
 }

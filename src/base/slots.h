@@ -20,6 +20,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/panic.h"
+
+enum { NEAP_SLOT_LAST_GEN = UINT32_MAX - 64 }; /* retires here: the last user's renames fit */
+
 struct neap_slot {
     uint32_t gen;  /* ro: odd while in use */
     uint32_t next; /* private: the next free slot */
@@ -58,6 +62,37 @@ static inline void *neap_slots_find(const struct neap_slots *t, uint32_t slot, u
 void *neap_slots_take(struct neap_slots *t, uint32_t *slot);
 
 void neap_slots_give(struct neap_slots *t, uint32_t slot);
+
+/* private: a slot that was never used. err: 0 when the table is full or there is no memory. */
+uint32_t neap_slots_fresh(struct neap_slots *t);
+
+/* As neap_slots_take(), for a hot table: `item_size` is a constant, and the caller sets every
+ * field behind the head, since nothing is zeroed. */
+static inline void *neap_slots_take_raw(struct neap_slots *t, size_t item_size, uint32_t *slot)
+{
+    uint32_t taken = t->free_head;
+    bool reused = taken != 0;
+    if (__builtin_expect(!reused, 0)) taken = neap_slots_fresh(t);
+    if (__builtin_expect(!taken, 0)) return NULL;
+    struct neap_slot *s = (struct neap_slot *)(t->items + taken * item_size);
+    if (__builtin_expect(reused, 1)) t->free_head = s->next;
+    s->gen++;
+    s->next = 0;
+    t->live++;
+    *slot = taken;
+    neap_assert(s->gen & 1, "a slot in use has an odd generation");
+    return s;
+}
+
+/* As neap_slots_give(), for who has the item and its slot at hand. */
+static inline void neap_slots_give_item(struct neap_slots *t, struct neap_slot *s, uint32_t slot)
+{
+    neap_assert(s->gen & 1, "a slot is given back once");
+    t->live--;
+    if (__builtin_expect(++s->gen >= NEAP_SLOT_LAST_GEN, 0)) return;
+    s->next = t->free_head;
+    t->free_head = slot;
+}
 
 /* The item stays, but handles made so far are stale. own: returns the new generation. */
 static inline uint32_t neap_slots_rename(struct neap_slot *s)

@@ -7,7 +7,8 @@
 #include "base/mem.h"
 #include "iobuf/slice.h"
 
-static struct neap_buf *released_foreign; /* wait for neap_foreign_next() */
+static struct neap_buf *released_foreign;    /* wait for neap_foreign_next() */
+static struct neap_pool_stats foreign_stats; /* counted, not shown */
 
 int neap_foreign_slice(const char *bytes, size_t size, uint32_t anchor, struct neap_handle *handle)
 {
@@ -17,6 +18,7 @@ int neap_foreign_slice(const char *bytes, size_t size, uint32_t anchor, struct n
     buf->mem = (uint8_t *)(uintptr_t)bytes; /* read-only: `slab` is NULL, and writes look */
     buf->capacity = (uint32_t)size;
     buf->anchor = anchor;
+    buf->stats = &foreign_stats;
     struct neap_slice *s = neap_slice_make(buf, 0, 0, buf->capacity);
     if (!s) {
         neap_mem_free(buf);

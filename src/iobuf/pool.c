@@ -21,6 +21,16 @@ struct neap_pool *neap_pool_of(uint32_t slot, uint32_t gen)
     return neap_slots_find(&pools, slot, gen);
 }
 
+static uint64_t bytes_live(const struct neap_pool *pool)
+{
+    return pool->stats.bytes_held - pool->stats.bytes_free;
+}
+
+static uint64_t bufs_live(const struct neap_pool *pool)
+{
+    return pool->bufs_held - pool->stats.bufs_free;
+}
+
 /* ---- bins ---- */
 
 static void bin_push(struct neap_pool *pool, struct neap_buf *buf)
@@ -28,7 +38,7 @@ static void bin_push(struct neap_pool *pool, struct neap_buf *buf)
     uint32_t bin = buf->slab->class_index;
     buf->next = pool->bins[bin];
     pool->bins[bin] = buf;
-    pool->bin_mask[bin / 64] |= 1ull << bin % 64;
+    if (!buf->next) pool->bin_mask[bin / 64] |= 1ull << bin % 64;
     pool->stats.bufs_free++;
     pool->stats.bytes_free += buf->capacity;
 }
@@ -85,6 +95,7 @@ static struct neap_buf *reuse(struct neap_pool *pool, uint32_t size, uint32_t la
 static void drop(struct neap_pool *pool, struct neap_buf *buf, uint64_t *reason)
 {
     pool->stats.bytes_held -= buf->capacity;
+    pool->bufs_held--;
     (*reason)++;
     neap_slab_drop(buf);
 }
@@ -108,8 +119,8 @@ static uint64_t shrink(struct neap_pool *pool, uint64_t keep, uint64_t budget, u
 static bool make_room(struct neap_pool *pool, uint64_t bytes)
 {
     if (!pool->limit || pool->stats.bytes_held + bytes <= pool->limit) return true;
-    if (pool->stats.bytes_live + bytes > pool->limit) return false;
-    uint64_t keep = pool->limit - pool->stats.bytes_live - bytes;
+    if (bytes_live(pool) + bytes > pool->limit) return false;
+    uint64_t keep = pool->limit - bytes_live(pool) - bytes;
     shrink(pool, keep, UINT64_MAX, &pool->stats.dropped_trim);
     return pool->stats.bytes_held + bytes <= pool->limit;
 }
@@ -121,9 +132,7 @@ static void handed_out(struct neap_pool *pool, struct neap_buf *buf)
     neap_unpoison(buf->mem, buf->capacity);
     buf->refs = 1;
     buf->unread_from = buf->unread_to = 0;
-    pool->stats.bufs_live++;
-    pool->stats.bytes_live += buf->capacity;
-    if (pool->stats.bytes_live > pool->live_peak) pool->live_peak = pool->stats.bytes_live;
+    if (bytes_live(pool) > pool->live_peak) pool->live_peak = bytes_live(pool);
 }
 
 static int make(struct neap_pool *pool, uint32_t size, bool classes, struct neap_buf **buf)
@@ -137,6 +146,7 @@ static int make(struct neap_pool *pool, uint32_t size, bool classes, struct neap
     pool->stats.bufs_allocated++;
     pool->stats.bytes_allocated += size;
     pool->stats.bytes_held += size;
+    pool->bufs_held++;
     return NEAP_OK;
 }
 
@@ -171,6 +181,14 @@ uint32_t neap_pool_rounded(const struct neap_pool *pool, size_t size)
 
 int neap_pool_take(struct neap_pool *pool, size_t size, struct neap_buf **buf)
 {
+    /* Nearly always: a free buf of the usual size. A closed pool has none. */
+    struct neap_buf *first = pool->bins[pool->usual_bin];
+    if (size <= pool->min_size && first && first->capacity >= pool->usual_size) {
+        *buf = bin_pop(pool, pool->usual_bin);
+        pool->stats.bufs_reused++;
+        handed_out(pool, *buf);
+        return NEAP_OK;
+    }
     uint32_t rounded = neap_pool_rounded(pool, size);
     if (!rounded) return NEAP_E_OVERSIZED;
     if (pool->classes) rounded = class_rounded(rounded);
@@ -185,7 +203,7 @@ int neap_pool_take_small(struct neap_pool *pool, size_t size, struct neap_buf **
 
 static void maybe_destroy(struct neap_pool *pool)
 {
-    if (pool->keepers || !pool->handle_gone || pool->stats.bufs_live) return;
+    if (pool->keepers || !pool->handle_gone || bufs_live(pool)) return;
     neap_assert(pool->stats.bytes_held == 0, "a pool without live bufs ends with none");
     neap_slots_give(&pools, pool->slot);
 }
@@ -194,8 +212,6 @@ void neap_pool_put(struct neap_buf *buf)
 {
     struct neap_pool *pool = buf->slab->pool;
     neap_assert(!buf->extents, "a free buf has no slices");
-    pool->stats.bufs_live--;
-    pool->stats.bytes_live -= buf->capacity;
     if (pool->poison) memset(buf->mem, POISON_BYTE, buf->capacity);
     if (pool->closed) {
         drop(pool, buf, &pool->stats.dropped_closed);
@@ -231,6 +247,8 @@ int neap_pool_create(const struct neap_pool_options *options, struct neap_handle
     pool->limit = (uint64_t)options->limit;
     pool->retain = options->retain > 0 ? (uint64_t)options->retain : RETAIN_BYTES;
     pool->classes = options->classes;
+    pool->usual_size = options->classes ? class_rounded(pool->min_size) : pool->min_size;
+    pool->usual_bin = neap_class_below(pool->usual_size);
     pool->poison = options->poison;
     *handle = (struct neap_handle){slot, pool->head.gen};
     return NEAP_OK;
@@ -284,6 +302,10 @@ int neap_pool_stats(uint32_t slot, uint32_t gen, struct neap_pool_stats *stats)
     struct neap_pool *pool = neap_pool_of(slot, gen);
     if (!pool) return NEAP_E_STALE;
     *stats = pool->stats;
+    stats->bufs_live = bufs_live(pool);
+    stats->bytes_live = bytes_live(pool);
+    stats->slices_live = stats->slices_made - stats->slices_released - stats->slices_taken -
+                         stats->slices_dropped - stats->slices_collected;
     return NEAP_OK;
 }
 
@@ -308,7 +330,7 @@ static void next_window(struct neap_pool *pool, double now_ms)
     memmove(pool->live_peaks + 1, pool->live_peaks,
             sizeof pool->live_peaks - sizeof pool->live_peaks[0]);
     pool->live_peaks[0] = pool->live_peak;
-    pool->live_peak = pool->stats.bytes_live;
+    pool->live_peak = bytes_live(pool);
     pool->decay_at_ms = now_ms + NEAP_DECAY_WINDOW_MS;
 }
 
@@ -317,6 +339,6 @@ double neap_pool_decay(uint32_t slot, uint32_t gen, double now_ms, double budget
     struct neap_pool *pool = neap_pool_of(slot, gen);
     if (!pool) return -1;
     if (now_ms >= pool->decay_at_ms) next_window(pool, now_ms);
-    uint64_t keep = recent_peak(pool) - pool->stats.bytes_live;
+    uint64_t keep = recent_peak(pool) - bytes_live(pool);
     return (double)shrink(pool, keep, (uint64_t)budget_bytes, &pool->stats.dropped_decay);
 }

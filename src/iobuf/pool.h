@@ -56,9 +56,10 @@ struct neap_buf {
     uint32_t clones;      /* private to slice.c: live slices that retain made */
     uint32_t unread_from; /* rw for its reader: bytes that are still to be read */
     uint32_t unread_to;
-    struct neap_slab *slab; /* private; NULL: memory that no pool owns */
-    struct neap_buf *next;  /* private: the next free or bare one */
-    uint32_t anchor;        /* private to slice.c, for memory that no pool owns */
+    struct neap_slab *slab;        /* private; NULL: memory that no pool owns */
+    struct neap_pool_stats *stats; /* of the pool; memory that no pool owns has its own */
+    struct neap_buf *next;         /* private: the next free or bare one */
+    uint32_t anchor;               /* private to slice.c, for memory that no pool owns */
 };
 
 struct neap_pool {
@@ -70,7 +71,10 @@ struct neap_pool {
     bool classes;
     bool poison;
     uint32_t min_size;
-    uint64_t limit; /* 0: none */
+    uint32_t usual_size; /* min_size, rounded up to its class if there are classes */
+    uint32_t usual_bin;
+    uint64_t bufs_held; /* live and free */
+    uint64_t limit;     /* 0: none */
     uint64_t retain;
     struct neap_buf *bins[NEAP_CLASS_COUNT];
     uint64_t bin_mask[NEAP_CLASS_COUNT / 64];  /* bins with a free buf */

@@ -111,6 +111,7 @@ static struct neap_buf *next_buf(struct neap_slab *slab)
     buf->mem = slab->mem + (size_t)slab->carved++ * slab->capacity;
     buf->capacity = slab->capacity;
     buf->slab = slab;
+    buf->stats = &slab->pool->stats;
     return buf;
 }
 

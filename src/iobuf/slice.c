@@ -7,18 +7,10 @@
 struct neap_slots neap_slices = NEAP_SLOTS(struct neap_slice, NEAP_SLICES_MAX);
 static struct neap_slice_stats counts;
 
-static struct neap_pool_stats *stats_of(const struct neap_slice *s)
-{
-    static struct neap_pool_stats foreign; /* memory that no pool owns: counted, not shown */
-    struct neap_pool *pool = neap_buf_pool(s->buf);
-    return pool ? &pool->stats : &foreign;
-}
-
 /* ---- making and ending ---- */
 
-static void link_extent(struct neap_slice *s, struct neap_buf *buf)
+static void link_extent(struct neap_slice *s, uint32_t slot, struct neap_buf *buf)
 {
-    uint32_t slot = neap_slice_slot(s);
     s->prev = 0;
     s->next = buf->extents;
     if (s->next) neap_slice_at(s->next)->prev = slot;
@@ -26,19 +18,24 @@ static void link_extent(struct neap_slice *s, struct neap_buf *buf)
     s->buf = buf;
     buf->clones += s->clone;
     neap_buf_retain(buf);
-    stats_of(s)->bytes_referenced += s->bound - s->free;
+    buf->stats->bytes_referenced += s->bound - s->free;
 }
 
-/* The buf keeps the count that the slice had. */
-static void unlink_extent(struct neap_slice *s)
+static inline void leave_list(struct neap_slice *s, struct neap_buf *buf)
 {
     if (s->prev)
         neap_slice_at(s->prev)->next = s->next;
     else
-        s->buf->extents = s->next;
+        buf->extents = s->next;
     if (s->next) neap_slice_at(s->next)->prev = s->prev;
-    s->buf->clones -= s->clone;
-    stats_of(s)->bytes_referenced -= s->bound - s->free;
+}
+
+/* The buf keeps the count that the slice had. */
+static void unlink_extent(struct neap_slice *s, struct neap_buf *buf)
+{
+    leave_list(s, buf);
+    buf->clones -= s->clone;
+    buf->stats->bytes_referenced -= s->bound - s->free;
 }
 
 /* All that changes [free, bound) goes through here, so that the counter stays true. */
@@ -46,7 +43,7 @@ static void reshape(struct neap_slice *s, uint32_t free, uint32_t base, uint32_t
 {
     neap_assert(free <= base && base <= bound && bound <= s->buf->capacity,
                 "free <= base <= bound <= capacity");
-    stats_of(s)->bytes_referenced += (uint64_t)(bound - free) - (s->bound - s->free);
+    s->buf->stats->bytes_referenced += (uint64_t)(bound - free) - (s->bound - s->free);
     s->free = free;
     s->base = base;
     s->bound = bound;
@@ -67,32 +64,26 @@ void neap_slice_shrink_to(struct neap_slice *s, uint32_t bound)
     reshape(s, s->free, s->base, bound);
 }
 
-static struct neap_slice *take_slot(void)
-{
-    uint32_t slot;
-    return neap_slots_take(&neap_slices, &slot);
-}
-
 struct neap_slice *neap_slice_make(struct neap_buf *buf, uint32_t free, uint32_t base,
                                    uint32_t bound)
 {
     neap_assert(free <= base && base <= bound && bound <= buf->capacity,
                 "free <= base <= bound <= capacity");
-    struct neap_slice *s = take_slot();
+    uint32_t slot;
+    struct neap_slice *s = neap_slots_take_raw(&neap_slices, sizeof *s, &slot);
     if (!s) return NULL;
     s->free = free;
     s->base = base;
     s->bound = bound;
-    link_extent(s, buf);
-    stats_of(s)->slices_made++;
-    stats_of(s)->slices_live++;
+    s->queued = 0;
+    s->clone = false;
+    link_extent(s, slot, buf);
+    buf->stats->slices_made++;
     return s;
 }
 
-static void count_ending(struct neap_slice *s, enum neap_slice_ending ending)
+static inline void count_ending(struct neap_pool_stats *stats, enum neap_slice_ending ending)
 {
-    struct neap_pool_stats *stats = stats_of(s);
-    stats->slices_live--;
     switch (ending) {
     case NEAP_RELEASED: stats->slices_released++; break;
     case NEAP_TAKEN: stats->slices_taken++; break;
@@ -101,13 +92,19 @@ static void count_ending(struct neap_slice *s, enum neap_slice_ending ending)
     }
 }
 
-void neap_slice_end(struct neap_slice *s, enum neap_slice_ending ending)
+/* Inlined where the ending is known: most slices end in neap_slice_release(). */
+static inline void end(struct neap_slice *s, enum neap_slice_ending ending)
 {
     struct neap_buf *buf = s->buf;
-    count_ending(s, ending);
-    unlink_extent(s);
-    neap_slots_give(&neap_slices, neap_slice_slot(s));
+    count_ending(buf->stats, ending);
+    unlink_extent(s, buf);
+    neap_slots_give_item(&neap_slices, &s->head, neap_slice_slot(s));
     neap_buf_release(buf); /* buf and its pool may be gone after this call */
+}
+
+void neap_slice_end(struct neap_slice *s, enum neap_slice_ending ending)
+{
+    end(s, ending);
 }
 
 int neap_slice_stale(void)
@@ -123,7 +120,7 @@ int neap_slice_release(uint32_t slot, uint32_t gen)
         counts.double_releases++;
         return NEAP_E_STALE;
     }
-    neap_slice_end(s, NEAP_RELEASED);
+    end(s, NEAP_RELEASED);
     return NEAP_OK;
 }
 
@@ -275,12 +272,12 @@ static void move_to(struct neap_slice *s, struct neap_buf *to)
     struct neap_buf *from = s->buf;
     uint32_t size = s->bound - s->free;
     memcpy(to->mem, from->mem + s->free, size);
-    unlink_extent(s);
+    unlink_extent(s, from);
     s->clone = false;
     s->base -= s->free;
     s->bound = size;
     s->free = 0;
-    link_extent(s, to);
+    link_extent(s, neap_slice_slot(s), to);
     neap_buf_release(to); /* the count of the taker: the slice has its own */
     neap_buf_release(from);
 }
@@ -309,19 +306,33 @@ static bool touches(const struct neap_slice *a, const struct neap_slice *b)
     return a->buf == b->buf && a->buf->slab && a->bound == b->free && b->free == b->base;
 }
 
-static bool merge(struct neap_slice *a, struct neap_slice *b, uint32_t max_size)
+/* The bytes of b become a's: what is referenced stays the same, and a keeps the buf. */
+static inline bool merge(struct neap_slice *a, struct neap_slice *b, uint32_t b_slot,
+                         uint32_t max_size)
 {
     uint64_t sum = (uint64_t)neap_slice_bytes_count(a) + neap_slice_bytes_count(b);
     if (!touches(a, b) || sum > max_size || max_size == 0) return false;
-    uint32_t bound = b->bound;
-    if (b->clone) neap_slice_mark_clone(a);
-    neap_slice_end(b, NEAP_TAKEN);
-    reshape(a, a->free, a->base, bound);
+    struct neap_buf *buf = a->buf;
+    if (b->clone) {
+        neap_slice_mark_clone(a);
+        buf->clones--;
+    }
+    leave_list(b, buf);
+    a->bound = b->bound;
+    neap_slots_give_item(&neap_slices, &b->head, b_slot);
     return true;
 }
 
+/* `gone` slices of the buf were merged into one that keeps it. */
+static void count_merged(struct neap_buf *buf, uint32_t gone)
+{
+    neap_assert(gone < buf->refs, "the slice that took the others keeps the buf");
+    buf->refs -= gone;
+    buf->stats->slices_taken += gone;
+}
+
 /* All must be live, and none may stand twice. A slice that was seen is marked in `queued`,
- * which nobody uses for a slice that a script owns. */
+ * which nobody uses for a slice that a script owns; the marks stay if all is well. */
 static int check_all(const struct neap_handle *handles, uint32_t count, uint32_t *where)
 {
     int result = NEAP_OK;
@@ -335,7 +346,8 @@ static int check_all(const struct neap_handle *handles, uint32_t count, uint32_t
         else
             s->queued = 1;
     }
-    if (result < 0) *where = --marked;
+    if (result == NEAP_OK) return result;
+    *where = --marked;
     for (uint32_t i = 0; i < marked; i++) neap_slice_at(handles[i].slot)->queued = 0;
     return result;
 }
@@ -345,10 +357,16 @@ int neap_slice_coalesce(struct neap_handle *handles, uint32_t count, uint32_t ma
 {
     int result = check_all(handles, count, where);
     if (result < 0) return result;
-    uint32_t kept = 0;
-    for (uint32_t i = 0; i < count; i++) {
-        struct neap_slice *s = neap_slice_at(handles[i].slot);
-        if (kept && merge(neap_slice_at(handles[kept - 1].slot), s, max_size)) continue;
+    uint32_t kept = 0, next;
+    for (uint32_t i = 0; i < count; i = next) {
+        struct neap_slice *first = neap_slice_at(handles[i].slot);
+        first->queued = 0;
+        for (next = i + 1; next < count; next++) {
+            struct neap_slice *s = neap_slice_at(handles[next].slot);
+            if (!merge(first, s, handles[next].slot, max_size)) break;
+            s->queued = 0;
+        }
+        count_merged(first->buf, next - i - 1);
         handles[kept++] = handles[i];
     }
     return (int)kept;

@@ -38,6 +38,8 @@ describe("a pool", function()
       assert.is_true(given >= n)
       assert.is_true(n / given >= 0.8, n .. " bytes got " .. given)
     end
+    assert.equal(80, capacity({ min_size = 1 }, 65))
+    assert.equal(65, capacity({ min_size = 1, classes = false }, 65))
   end)
 
   it("P2 refuses more than 1 GiB before it takes any memory", function()

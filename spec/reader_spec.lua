@@ -1,4 +1,5 @@
 local helper = require("spec.helper")
+local neap = require("neap")
 
 local raises = helper.raises
 local MIB = 1048576
@@ -333,5 +334,54 @@ describe("reading from a connection", function()
     assert.equal(0, conn:buffered())
     conn:read(100000):release()
     finish()
+  end)
+end)
+
+describe("a reader over a source", function()
+  helper.watch(before_each, after_each)
+
+  -- A reader on a pool of its own; each call of `more` is what the source gives next.
+  local function reading()
+    local pool, parts = assert(neap.pool()), {}
+    local reader = assert(neap.reader(pool, function() return table.remove(parts, 1) end))
+    return reader, function(bytes) parts[#parts + 1] = bytes end, pool
+  end
+
+  it("R4 begins again at the front of its buf, unless a slice holds it", function()
+    local reader, more, pool = reading()
+    for _ = 1, 10 do
+      more("0123456789")
+      local slice = reader:read(10)
+      assert.equal(0, helper.info(slice).base)
+      slice:release()
+    end
+    assert.equal(1, pool:stats().bufs_allocated)
+    assert.equal(0, pool:stats().bytes_moved)
+    more("first")
+    local first = reader:read(5)
+    more("second")
+    local second = reader:read(6)
+    assert.equal("first", first:str())
+    assert.equal(5, helper.info(second).base)
+    first:release()
+    second:release()
+    reader:close()
+    pool:close()
+  end)
+
+  it("R9 is closed after close, which may come twice, and its slices stay", function()
+    local reader, more, pool = reading()
+    more("bytes and more")
+    local slice = reader:read(5)
+    reader:close()
+    reader:close()
+    for _, name in ipairs { "read", "read_any", "read_line", "peek", "skip" } do
+      assert.equal("closed", select(3, reader[name](reader, 1)))
+    end
+    assert.equal(0, reader:buffered())
+    assert.equal("bytes", slice:str())
+    slice:release()
+    assert.equal(0, pool:stats().bufs_live)
+    pool:close()
   end)
 end)

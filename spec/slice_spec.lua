@@ -41,6 +41,9 @@ describe("a slice", function()
     find = function(s) s:find("x") end,
     equals = function(s) s:equals("x") end,
     copy_from = function(s) s:copy_from("", 0) end,
+    hexdump = function(s) s:hexdump() end,
+    unpack = function(s) s:unpack("B") end,
+    pack = function(s) s:pack("B", 0, 1) end,
   }
   for _, kind in ipairs { "u8", "i8", "u16be", "u16le", "i16be", "i16le", "u32be", "u32le",
     "i32be", "i32le", "u53be", "u53le", "u64be", "u64le", "i64be", "i64le", "f32be", "f32le",
@@ -135,6 +138,32 @@ describe("a slice", function()
   end)
 
   describe("lifetime", function()
+    it("B1 keeps its buf until the last one ends, whatever the order", function()
+      for _, order in ipairs { { 1, 2, 3 }, { 2, 3, 1 }, { 3, 1, 2 } } do
+        local own = pool:allocator()
+        local a, b = own:copy("aa"), own:copy("bb")
+        local holders = { a, b, own }
+        for _, which in ipairs(order) do
+          assert.equal(1, pool:stats().bufs_live)
+          holders[which]:release()
+        end
+        assert.equal(0, pool:stats().bufs_live)
+      end
+      assert.equal(1, pool:stats().bufs_allocated)
+    end)
+
+    it("B2 leaves everything as it was when a split is refused", function()
+      local s = copy("12345")
+      local before = pool:stats()
+      for _, n in ipairs { 6, 2 ^ 32 - 1, 2 ^ 32, 2 ^ 32 + 1, -1, 0.5 } do
+        raises("slice:split: ", function() s:split(n) end)
+      end
+      assert.same(before, pool:stats())
+      assert.equal("12345", s:str())
+      s:release()
+      assert.equal(1, pool:stats().bufs_live) -- the allocator's
+    end)
+
     it("S9 outlives the slice that it was split or retained from, and its allocator", function()
       local s = copy("front and rest")
       local front, clone = s:split(5), s:retain()
@@ -157,7 +186,7 @@ describe("a slice", function()
       assert.equal(0, stats.slices_live)
     end)
 
-    it("is counted, whatever its end, so that the counters add up", function()
+    it("counters add up, whatever the end of a slice", function()
       local s = copy("12345678")
       local front, clone = s:split(3), s:retain()
       assert.equal(3, pool:stats().slices_live)
@@ -437,7 +466,7 @@ describe("a slice", function()
   end)
 
   describe("detach", function()
-    it("moves the bytes and the prefix to a small buf, under the same handle", function()
+    it("S11 moves the bytes and the prefix to a small buf, under the same handle", function()
       local roomy = pool:allocator(4)
       local s = assert(roomy:copy("bytes"))
       assert.equal(16384, info(s).buf_bytes)
@@ -452,7 +481,7 @@ describe("a slice", function()
       roomy:release()
     end)
 
-    it("makes a clone writable again, as nobody overlaps it any more", function()
+    it("S11 makes a clone writable again, as nobody overlaps it any more", function()
       local s = copy("bytes")
       local clone = s:retain()
       clone:detach()
@@ -462,7 +491,7 @@ describe("a slice", function()
       release(s, clone)
     end)
 
-    it("fails with closed when the pool is closed, and changes nothing", function()
+    it("S11 fails with closed when the pool is closed, and changes nothing", function()
       local s = copy("bytes")
       pool:close()
       local freed, message, name = s:detach()

@@ -358,10 +358,10 @@ int neap_reader_limit(uint32_t slot, uint32_t gen, uint32_t max_read);
  * err: STALE, CLOSED; AGAIN, EOF, … when none are here and n is not 0. */
 int neap_reader_skip(uint32_t slot, uint32_t gen, uint32_t n);
 
-/* Are n unread bytes here, side by side? The bytes stay unread: the result names a *view* of
+/* Are n unread bytes here, side by side? They stay unread. Returns the epoch of a *view* of
  * them, which is borrowed until the next read, peek or skip on this reader.
  * err: as neap_reader_read(). */
-int neap_reader_peek(uint32_t slot, uint32_t gen, uint32_t n, struct neap_view *view);
+int neap_reader_peek(uint32_t slot, uint32_t gen, uint32_t n);
 
 /* A slice of the bytes of a view, which stay unread. own: returns owned.  err: STALE, MEMORY. */
 int neap_view_retain(const struct neap_view *view, struct neap_handle *slice);

@@ -22,7 +22,7 @@ local U32 = 0xffffffff
 local I32 = 0x7fffffff
 local chars_t = ffi.typeof("const char *")
 local MAX = C.NEAP_MAX_READ_BYTES
-local peeked = ffi.new("struct neap_view")
+local new_view = view.new
 
 local M = {}
 
@@ -140,7 +140,7 @@ function M.install(methods, kind)
   end
 
   local function peek(self, n)
-    local code = C.neap_reader_peek(self.reader_slot, self.reader_gen, n, peeked)
+    local code = C.neap_reader_peek(self.reader_slot, self.reader_gen, n)
     if code ~= AGAIN then return code end
     code = fill(self, n)
     if code < 0 and code ~= AGAIN then return code end
@@ -153,7 +153,7 @@ function M.install(methods, kind)
     check_self(self, "peek")
     whole(n, 0x1p53, peek_n)
     local code = peek(self, n < U32 and n or U32)
-    if code == OK then return view.of(peeked) end
+    if code >= 0 then return new_view(self.reader_slot, self.reader_gen, code, n) end
     return failed(self, code, ("peek at %d bytes"):format(n))
   end
 

@@ -110,9 +110,7 @@ ffi.metatype(view_t, {
   __metatable = "neap.view",
 })
 
---- A view as C named it. @param c ffi.cdata* struct neap_view
-function M.of(c)
-  return view_t(c.slot, c.gen, c.epoch, c.size)
-end
+--- A view that neap_reader_peek() gave: reader_slot, reader_gen, epoch, size.
+M.new = view_t
 
 return abi.keep("neap.view", M)

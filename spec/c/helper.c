@@ -2,6 +2,7 @@
 #include "helper.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 
@@ -10,6 +11,13 @@
 
 static uint64_t live_before;
 static int pools_open;
+
+/* TEST_FILTER='*S6_*' runs the tests of that name only. */
+__attribute__((constructor)) static void choose_tests(void)
+{
+    const char *filter = getenv("TEST_FILTER");
+    if (filter) cmocka_set_test_filter(filter);
+}
 
 /* ---- before and after each test ---- */
 

@@ -141,6 +141,21 @@ static void P3_1000_free_bufs_that_are_too_small_are_not_walked(void **state)
     pool_end(pool);
 }
 
+static void P3_a_small_request_leaves_a_free_buf_above_four_times_its_size(void **state)
+{
+    (void)state;
+    struct neap_pool_options options = {.classes = true};
+    pool = pool_make_with(&options);
+    neap_buf_release(take(80 * KIB));
+    struct neap_buf *small = take(16 * KIB);
+    assert_int_equal(small->capacity, 16 * KIB);
+    assert_int_equal(pool_stats(pool).bufs_reused, 0);
+    neap_buf_release(take(64 * KIB)); /* the free one of 80 KiB */
+    assert_int_equal(pool_stats(pool).bufs_reused, 1);
+    neap_buf_release(small);
+    pool_end(pool);
+}
+
 static void P4_memory_is_not_zeroed_on_reuse(void **state)
 {
     (void)state;
@@ -282,6 +297,15 @@ static void P7_the_limit_is_never_exceeded_by_a_byte(void **state)
     neap_buf_release(b);
     assert_int_equal(try_take(1001), NEAP_E_LIMIT);
     pool_end(pool);
+    options.min_size = 1;
+    pool = pool_make_with(&options);
+    a = take(999);
+    assert_int_equal(try_take(2), NEAP_E_LIMIT);
+    b = take(1);
+    assert_int_equal(try_take(1), NEAP_E_LIMIT);
+    neap_buf_release(a);
+    neap_buf_release(b);
+    pool_end(pool);
 }
 
 static void W2_a_buf_above_the_largest_class_is_not_kept(void **state)
@@ -324,6 +348,16 @@ static void B4_a_recycled_buf_is_overwritten(void **state)
     pool_end(pool);
 }
 
+static void referenced_are(const struct neap_handle *slices, uint32_t count)
+{
+    uint64_t bytes = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        struct neap_slice_info info = info_of(slices[i]);
+        bytes += info.bound - info.free;
+    }
+    assert_int_equal(pool_stats(pool).bytes_referenced, bytes);
+}
+
 static void counters_add_up_at_every_moment(void **state)
 {
     (void)state;
@@ -346,6 +380,9 @@ static void counters_add_up_at_every_moment(void **state)
                 slice_end(s);
         }
         if (i % 977 == 0) neap_pool_decay(AT(pool), i, 1e9);
+        if (count) neap_slice_truncate_front(AT(slices[0]), random_below(&random, 9));
+        if (count) neap_slice_truncate_back(AT(slices[count / 2]), random_below(&random, 9));
+        if (i % 50 == 0) referenced_are(slices, count);
         pool_adds_up(pool);
         assert_int_equal(pool_stats(pool).slices_live, count);
     }
@@ -363,6 +400,7 @@ static const struct CMUnitTest tests[] = {
     TEST(P2_options_out_of_range_are_refused),
     TEST(P3_a_large_enough_free_buf_is_reused),
     TEST(P3_1000_free_bufs_that_are_too_small_are_not_walked),
+    TEST(P3_a_small_request_leaves_a_free_buf_above_four_times_its_size),
     TEST(P4_memory_is_not_zeroed_on_reuse),
     TEST(P5_free_bytes_are_capped_and_decay_after_a_burst),
     TEST(P5_decay_keeps_what_is_used_and_its_budget),

@@ -23,6 +23,7 @@ static void S0_a_slot_is_found_by_its_own_generation_only(void **state)
     assert_null(neap_slots_find(&things, slot + 1, gen));
     neap_slots_give(&things, slot);
     assert_null(neap_slots_find(&things, slot, gen));
+    assert_null(neap_slots_find(&things, slot, gen + 1)); /* the free slot's own */
     assert_int_equal(things.live, 0);
     struct thing *again = neap_slots_take(&things, &slot);
     assert_ptr_equal(again, t); /* used again, zeroed, under another name */

@@ -36,18 +36,21 @@ static bool start(struct neap_slots *t)
     return true;
 }
 
-uint32_t neap_slots_fresh(struct neap_slots *t)
+bool neap_slots_refill(struct neap_slots *t)
 {
-    if (t->count == 0 && !start(t)) return 0;
-    if (t->count == t->limit) return 0;
-    if (t->count == t->committed && !grow(t)) return 0;
-    return t->count++;
+    if (t->free_head) return true;
+    if (t->count == 0 && !start(t)) return false;
+    if (t->count == t->limit) return false;
+    if (t->count == t->committed && !grow(t)) return false;
+    t->free_head = t->count++;
+    return true;
 }
 
 void *neap_slots_take(struct neap_slots *t, uint32_t *slot)
 {
+    if (!neap_slots_refill(t)) return NULL;
     struct neap_slot *s = neap_slots_take_raw(t, t->item_size, slot);
-    if (s) memset(s + 1, 0, t->item_size - sizeof *s);
+    memset(s + 1, 0, t->item_size - sizeof *s);
     return s;
 }
 

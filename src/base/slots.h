@@ -63,24 +63,20 @@ void *neap_slots_take(struct neap_slots *t, uint32_t *slot);
 
 void neap_slots_give(struct neap_slots *t, uint32_t slot);
 
-/* private: a slot that was never used. err: 0 when the table is full or there is no memory. */
-uint32_t neap_slots_fresh(struct neap_slots *t);
+/* Make sure that a slot is free. err: false when the table is full or there is no memory. */
+bool neap_slots_refill(struct neap_slots *t);
 
-/* As neap_slots_take(), for a hot table: `item_size` is a constant, and the caller sets every
- * field behind the head, since nothing is zeroed. */
+/* As neap_slots_take(), for a hot table in which a slot is free: `item_size` is a constant, and
+ * the caller sets every field behind the head, since nothing is zeroed. */
 static inline void *neap_slots_take_raw(struct neap_slots *t, size_t item_size, uint32_t *slot)
 {
-    uint32_t taken = t->free_head;
-    bool reused = taken != 0;
-    if (__builtin_expect(!reused, 0)) taken = neap_slots_fresh(t);
-    if (__builtin_expect(!taken, 0)) return NULL;
-    struct neap_slot *s = (struct neap_slot *)(t->items + taken * item_size);
-    if (__builtin_expect(reused, 1)) t->free_head = s->next;
+    struct neap_slot *s = (struct neap_slot *)(t->items + t->free_head * item_size);
+    *slot = t->free_head;
+    t->free_head = s->next;
+    t->live++;
+    neap_assert(!(s->gen & 1), "a free slot has an even generation");
     s->gen++;
     s->next = 0;
-    t->live++;
-    *slot = taken;
-    neap_assert(s->gen & 1, "a slot in use has an odd generation");
     return s;
 }
 

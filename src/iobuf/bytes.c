@@ -20,8 +20,7 @@ static bool inside(const struct neap_slice *s, uint32_t offset, uint32_t size)
 double neap_slice_get(uint32_t slot, uint32_t gen, uint32_t offset, int number)
 {
     const struct neap_slice *s = neap_slice_of(slot, gen);
-    if (!s || !neap_number_known(number)) return NAN;
-    if (!inside(s, offset, neap_number_width(number))) return NAN;
+    if (!s || !inside(s, offset, neap_number_width(number))) return NAN;
     return neap_number_get(neap_slice_data(s) + offset, number);
 }
 

@@ -3,8 +3,6 @@
 #include <string.h>
 
 #include "base/mem.h"
-#include "base/panic.h"
-#include "base/poison.h"
 #include "iobuf/slab.h"
 
 enum {
@@ -21,14 +19,9 @@ struct neap_pool *neap_pool_of(uint32_t slot, uint32_t gen)
     return neap_slots_find(&pools, slot, gen);
 }
 
-static uint64_t bytes_live(const struct neap_pool *pool)
-{
-    return pool->stats.bytes_held - pool->stats.bytes_free;
-}
-
 static uint64_t bufs_live(const struct neap_pool *pool)
 {
-    return pool->bufs_held - pool->stats.bufs_free;
+    return pool->taken_count - pool->put_count;
 }
 
 /* ---- bins ---- */
@@ -39,18 +32,7 @@ static void bin_push(struct neap_pool *pool, struct neap_buf *buf)
     buf->next = pool->bins[bin];
     pool->bins[bin] = buf;
     if (!buf->next) pool->bin_mask[bin / 64] |= 1ull << bin % 64;
-    pool->stats.bufs_free++;
     pool->stats.bytes_free += buf->capacity;
-}
-
-static struct neap_buf *bin_pop(struct neap_pool *pool, uint32_t bin)
-{
-    struct neap_buf *buf = pool->bins[bin];
-    pool->bins[bin] = buf->next;
-    if (!buf->next) pool->bin_mask[bin / 64] &= ~(1ull << bin % 64);
-    pool->stats.bufs_free--;
-    pool->stats.bytes_free -= buf->capacity;
-    return buf;
 }
 
 /* The first non-empty bin at or above `from`, or NEAP_CLASS_COUNT. */
@@ -85,9 +67,9 @@ static bool bring_fit(struct neap_pool *pool, uint32_t bin, uint32_t size)
 static struct neap_buf *reuse(struct neap_pool *pool, uint32_t size, uint32_t last)
 {
     uint32_t low = neap_class_below(size);
-    if (bring_fit(pool, low, size)) return bin_pop(pool, low);
+    if (bring_fit(pool, low, size)) return neap_bin_pop(pool, low);
     uint32_t bin = bin_from(pool, low + 1);
-    return bin <= last && bin < NEAP_CLASS_COUNT ? bin_pop(pool, bin) : NULL;
+    return bin <= last && bin < NEAP_CLASS_COUNT ? neap_bin_pop(pool, bin) : NULL;
 }
 
 /* ---- held bytes ---- */
@@ -107,7 +89,7 @@ static uint64_t shrink(struct neap_pool *pool, uint64_t keep, uint64_t budget, u
     uint64_t gone = 0;
     for (uint32_t bin = NEAP_CLASS_COUNT; bin-- > 0;) {
         while (pool->bins[bin] && pool->stats.bytes_free > keep && gone < budget) {
-            struct neap_buf *buf = bin_pop(pool, bin);
+            struct neap_buf *buf = neap_bin_pop(pool, bin);
             gone += buf->capacity;
             drop(pool, buf, reason);
         }
@@ -119,21 +101,13 @@ static uint64_t shrink(struct neap_pool *pool, uint64_t keep, uint64_t budget, u
 static bool make_room(struct neap_pool *pool, uint64_t bytes)
 {
     if (!pool->limit || pool->stats.bytes_held + bytes <= pool->limit) return true;
-    if (bytes_live(pool) + bytes > pool->limit) return false;
-    uint64_t keep = pool->limit - bytes_live(pool) - bytes;
+    if (neap_pool_bytes_live(pool) + bytes > pool->limit) return false;
+    uint64_t keep = pool->limit - neap_pool_bytes_live(pool) - bytes;
     shrink(pool, keep, UINT64_MAX, &pool->stats.dropped_trim);
     return pool->stats.bytes_held + bytes <= pool->limit;
 }
 
 /* ---- taking and putting ---- */
-
-static void handed_out(struct neap_pool *pool, struct neap_buf *buf)
-{
-    neap_unpoison(buf->mem, buf->capacity);
-    buf->refs = 1;
-    buf->unread_from = buf->unread_to = 0;
-    if (bytes_live(pool) > pool->live_peak) pool->live_peak = bytes_live(pool);
-}
 
 static int make(struct neap_pool *pool, uint32_t size, bool classes, struct neap_buf **buf)
 {
@@ -156,12 +130,9 @@ static int take_rounded(struct neap_pool *pool, uint32_t size, bool classes, str
     uint32_t last = classes ? neap_class_below(size) + REUSE_CLASSES : NEAP_CLASS_COUNT;
     struct neap_buf *buf = reuse(pool, size, last);
     int result = NEAP_OK;
-    if (buf)
-        pool->stats.bufs_reused++;
-    else
-        result = make(pool, size, classes, &buf);
+    if (!buf) result = make(pool, size, classes, &buf);
     if (result < 0) return result;
-    handed_out(pool, buf);
+    neap_pool_hand_out(pool, buf);
     *out = buf;
     return NEAP_OK;
 }
@@ -179,16 +150,8 @@ uint32_t neap_pool_rounded(const struct neap_pool *pool, size_t size)
     return rounded <= NEAP_BUF_MAX_BYTES ? (uint32_t)rounded : 0;
 }
 
-int neap_pool_take(struct neap_pool *pool, size_t size, struct neap_buf **buf)
+int neap_pool_take_other(struct neap_pool *pool, size_t size, struct neap_buf **buf)
 {
-    /* Nearly always: a free buf of the usual size. A closed pool has none. */
-    struct neap_buf *first = pool->bins[pool->usual_bin];
-    if (size <= pool->min_size && first && first->capacity >= pool->usual_size) {
-        *buf = bin_pop(pool, pool->usual_bin);
-        pool->stats.bufs_reused++;
-        handed_out(pool, *buf);
-        return NEAP_OK;
-    }
     uint32_t rounded = neap_pool_rounded(pool, size);
     if (!rounded) return NEAP_E_OVERSIZED;
     if (pool->classes) rounded = class_rounded(rounded);
@@ -208,10 +171,9 @@ static void maybe_destroy(struct neap_pool *pool)
     neap_slots_give(&pools, pool->slot);
 }
 
-void neap_pool_put(struct neap_buf *buf)
+/* A buf that a pool does not simply keep. Its pool may be gone after this call. */
+static __attribute__((noinline)) void put_other(struct neap_pool *pool, struct neap_buf *buf)
 {
-    struct neap_pool *pool = buf->slab->pool;
-    neap_assert(!buf->extents, "a free buf has no slices");
     if (pool->poison) memset(buf->mem, POISON_BYTE, buf->capacity);
     if (pool->closed) {
         drop(pool, buf, &pool->stats.dropped_closed);
@@ -224,6 +186,24 @@ void neap_pool_put(struct neap_buf *buf)
         neap_poison(buf->mem, buf->capacity);
         bin_push(pool, buf);
     }
+}
+
+void neap_pool_put(struct neap_buf *buf)
+{
+    if (__builtin_expect(!buf->slab, 0)) {
+        neap_foreign_put(buf);
+        return;
+    }
+    struct neap_pool *pool = buf->slab->pool;
+    neap_assert(!buf->extents, "a free buf has no slices");
+    pool->put_count++;
+    bool keep = buf->slab->kept && pool->stats.bytes_free + buf->capacity <= pool->retain;
+    if (__builtin_expect(pool->closed || pool->poison || !keep, 0)) {
+        put_other(pool, buf);
+        return;
+    }
+    neap_poison(buf->mem, buf->capacity);
+    bin_push(pool, buf);
 }
 
 /* ---- the life of a pool ---- */
@@ -303,7 +283,9 @@ int neap_pool_stats(uint32_t slot, uint32_t gen, struct neap_pool_stats *stats)
     if (!pool) return NEAP_E_STALE;
     *stats = pool->stats;
     stats->bufs_live = bufs_live(pool);
-    stats->bytes_live = bytes_live(pool);
+    stats->bufs_free = pool->bufs_held - bufs_live(pool);
+    stats->bufs_reused = pool->taken_count - pool->stats.bufs_allocated;
+    stats->bytes_live = neap_pool_bytes_live(pool);
     stats->slices_live = stats->slices_made - stats->slices_released - stats->slices_taken -
                          stats->slices_dropped - stats->slices_collected;
     return NEAP_OK;
@@ -330,7 +312,7 @@ static void next_window(struct neap_pool *pool, double now_ms)
     memmove(pool->live_peaks + 1, pool->live_peaks,
             sizeof pool->live_peaks - sizeof pool->live_peaks[0]);
     pool->live_peaks[0] = pool->live_peak;
-    pool->live_peak = bytes_live(pool);
+    pool->live_peak = neap_pool_bytes_live(pool);
     pool->decay_at_ms = now_ms + NEAP_DECAY_WINDOW_MS;
 }
 
@@ -339,6 +321,6 @@ double neap_pool_decay(uint32_t slot, uint32_t gen, double now_ms, double budget
     struct neap_pool *pool = neap_pool_of(slot, gen);
     if (!pool) return -1;
     if (now_ms >= pool->decay_at_ms) next_window(pool, now_ms);
-    uint64_t keep = recent_peak(pool) - bytes_live(pool);
+    uint64_t keep = recent_peak(pool) - neap_pool_bytes_live(pool);
     return (double)shrink(pool, keep, (uint64_t)budget_bytes, &pool->stats.dropped_decay);
 }

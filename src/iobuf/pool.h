@@ -21,6 +21,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/panic.h"
+#include "base/poison.h"
 #include "base/slots.h"
 #include "neap.h"
 
@@ -73,8 +75,10 @@ struct neap_pool {
     uint32_t min_size;
     uint32_t usual_size; /* min_size, rounded up to its class if there are classes */
     uint32_t usual_bin;
-    uint64_t bufs_held; /* live and free */
-    uint64_t limit;     /* 0: none */
+    uint64_t bufs_held;   /* live and free */
+    uint64_t taken_count; /* bufs handed out, and given back: the others are live */
+    uint64_t put_count;
+    uint64_t limit; /* 0: none */
     uint64_t retain;
     struct neap_buf *bins[NEAP_CLASS_COUNT];
     uint64_t bin_mask[NEAP_CLASS_COUNT / 64];  /* bins with a free buf */
@@ -92,10 +96,6 @@ struct neap_pool *neap_pool_of(uint32_t slot, uint32_t gen);
 void neap_pool_keep(struct neap_pool *pool);
 void neap_pool_unkeep(struct neap_pool *pool);
 
-/* A buf of at least `size` bytes (0: the pool's minimum), holding undefined bytes, count 1.
- * own: returns owned (neap_buf_release).  err: OVERSIZED, CLOSED, LIMIT, MEMORY. */
-int neap_pool_take(struct neap_pool *pool, size_t size, struct neap_buf **buf);
-
 /* The same from the size classes alone, below the pool's minimum: for exact copies. */
 int neap_pool_take_small(struct neap_pool *pool, size_t size, struct neap_buf **buf);
 
@@ -103,7 +103,8 @@ int neap_pool_take_small(struct neap_pool *pool, size_t size, struct neap_buf **
  * that neap_pool_take() gives is that large or, with size classes, larger. */
 uint32_t neap_pool_rounded(const struct neap_pool *pool, size_t size);
 
-/* private: the last holder is gone. */
+/* private: what the fast path below leaves aside; the last holder of a buf is gone. */
+int neap_pool_take_other(struct neap_pool *pool, size_t size, struct neap_buf **buf);
 void neap_pool_put(struct neap_buf *buf);
 
 /* private: the last holder of memory that no pool owns is gone (foreign.c). */
@@ -114,6 +115,45 @@ static inline struct neap_pool *neap_buf_pool(const struct neap_buf *buf)
     return buf->slab ? buf->slab->pool : NULL;
 }
 
+static inline uint64_t neap_pool_bytes_live(const struct neap_pool *pool)
+{
+    return pool->stats.bytes_held - pool->stats.bytes_free;
+}
+
+/* private: take the first free buf of a bin. */
+static inline struct neap_buf *neap_bin_pop(struct neap_pool *pool, uint32_t bin)
+{
+    struct neap_buf *buf = pool->bins[bin];
+    pool->bins[bin] = buf->next;
+    if (!buf->next) pool->bin_mask[bin / 64] &= ~(1ull << bin % 64);
+    pool->stats.bytes_free -= buf->capacity;
+    return buf;
+}
+
+/* private: a buf that was free or is new has its first holder. */
+static inline void neap_pool_hand_out(struct neap_pool *pool, struct neap_buf *buf)
+{
+    neap_unpoison(buf->mem, buf->capacity);
+    buf->refs = 1;
+    buf->unread_from = buf->unread_to = 0;
+    pool->taken_count++;
+    uint64_t live = neap_pool_bytes_live(pool);
+    if (live > pool->live_peak) pool->live_peak = live;
+}
+
+/* A buf of at least `size` bytes (0: the pool's minimum), holding undefined bytes, count 1.
+ * own: returns owned (neap_buf_release).  err: OVERSIZED, CLOSED, LIMIT, MEMORY.
+ * The fast path, nearly always: a free buf of the usual size. A closed pool has none. */
+static inline int neap_pool_take(struct neap_pool *pool, size_t size, struct neap_buf **buf)
+{
+    struct neap_buf *first = pool->bins[pool->usual_bin];
+    bool usual = size <= pool->min_size && first && first->capacity >= pool->usual_size;
+    if (__builtin_expect(!usual, 0)) return neap_pool_take_other(pool, size, buf);
+    *buf = neap_bin_pop(pool, pool->usual_bin);
+    neap_pool_hand_out(pool, *buf);
+    return NEAP_OK;
+}
+
 static inline void neap_buf_retain(struct neap_buf *buf)
 {
     buf->refs++;
@@ -122,9 +162,5 @@ static inline void neap_buf_retain(struct neap_buf *buf)
 /* own: takes one count. */
 static inline void neap_buf_release(struct neap_buf *buf)
 {
-    if (--buf->refs) return;
-    if (buf->slab)
-        neap_pool_put(buf);
-    else
-        neap_foreign_put(buf);
+    if (--buf->refs == 0) neap_pool_put(buf);
 }

@@ -244,11 +244,18 @@ static int check(const struct neap_reader *r, uint32_t n)
     return n > r->max_read ? NEAP_E_OVERSIZED : NEAP_OK;
 }
 
+/* Views made so far are stale; an epoch is no negative int. */
+static uint32_t next_epoch(struct neap_reader *r)
+{
+    r->epoch = (r->epoch + 1) & INT32_MAX;
+    return r->epoch;
+}
+
 static void consume(struct neap_reader *r, uint32_t n)
 {
     r->start += n;
     r->searched = 0;
-    r->epoch++;
+    next_epoch(r);
     moved(r);
 }
 
@@ -365,14 +372,12 @@ int neap_reader_skip(uint32_t slot, uint32_t gen, uint32_t n)
 
 /* ---- views ---- */
 
-int neap_reader_peek(uint32_t slot, uint32_t gen, uint32_t n, struct neap_view *view)
+int neap_reader_peek(uint32_t slot, uint32_t gen, uint32_t n)
 {
     struct neap_reader *r = neap_reader_of(slot, gen);
     int result = check(r, n);
     if (result == NEAP_OK) result = gather(r, n);
-    if (result < 0) return result;
-    *view = (struct neap_view){slot, gen, ++r->epoch, n};
-    return NEAP_OK;
+    return result == NEAP_OK ? (int)next_epoch(r) : result;
 }
 
 static struct neap_reader *viewed(uint32_t slot, uint32_t gen, uint32_t epoch)
@@ -393,7 +398,7 @@ const uint8_t *neap_view_bytes(uint32_t slot, uint32_t gen, uint32_t epoch)
 static const uint8_t *number_in(const struct neap_reader *r, uint32_t size, uint32_t offset,
                                 int number)
 {
-    if (!r || !neap_number_known(number)) return NULL;
+    if (!r) return NULL;
     uint32_t most = smaller(size, unread(r));
     uint32_t width = neap_number_width(number);
     if (offset > most || width > most - offset) return NULL;
@@ -411,7 +416,7 @@ uint64_t neap_view_bits(uint32_t slot, uint32_t gen, uint32_t epoch, uint32_t si
                         int number)
 {
     const uint8_t *at = number_in(viewed(slot, gen, epoch), size, offset, number);
-    return at ? neap_number_bits(at, number) : 0;
+    return at && neap_number_known(number) ? neap_number_bits(at, number) : 0;
 }
 
 /* The bytes of a whole view, or NULL. */

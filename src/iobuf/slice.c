@@ -16,7 +16,6 @@ static void link_extent(struct neap_slice *s, uint32_t slot, struct neap_buf *bu
     if (s->next) neap_slice_at(s->next)->prev = slot;
     buf->extents = slot;
     s->buf = buf;
-    buf->clones += s->clone;
     neap_buf_retain(buf);
     buf->stats->bytes_referenced += s->bound - s->free;
 }
@@ -64,14 +63,21 @@ void neap_slice_shrink_to(struct neap_slice *s, uint32_t bound)
     reshape(s, s->free, s->base, bound);
 }
 
+static __attribute__((noinline)) struct neap_slice *
+make_after_refill(struct neap_buf *buf, uint32_t free, uint32_t base, uint32_t bound)
+{
+    return neap_slots_refill(&neap_slices) ? neap_slice_make(buf, free, base, bound) : NULL;
+}
+
 struct neap_slice *neap_slice_make(struct neap_buf *buf, uint32_t free, uint32_t base,
                                    uint32_t bound)
 {
     neap_assert(free <= base && base <= bound && bound <= buf->capacity,
                 "free <= base <= bound <= capacity");
+    if (__builtin_expect(!neap_slices.free_head, 0))
+        return make_after_refill(buf, free, base, bound);
     uint32_t slot;
     struct neap_slice *s = neap_slots_take_raw(&neap_slices, sizeof *s, &slot);
-    if (!s) return NULL;
     s->free = free;
     s->base = base;
     s->bound = bound;
@@ -301,38 +307,43 @@ int neap_slice_detach(uint32_t slot, uint32_t gen)
 
 /* ---- coalesce ---- */
 
-static bool touches(const struct neap_slice *a, const struct neap_slice *b)
+/* s ends, its bytes, its count and its clone's mark having become another slice's. */
+static inline void dissolve(struct neap_slice *s, uint32_t slot, struct neap_slice *into)
 {
-    return a->buf == b->buf && a->buf->slab && a->bound == b->free && b->free == b->base;
-}
-
-/* The bytes of b become a's: what is referenced stays the same, and a keeps the buf. */
-static inline bool merge(struct neap_slice *a, struct neap_slice *b, uint32_t b_slot,
-                         uint32_t max_size)
-{
-    uint64_t sum = (uint64_t)neap_slice_bytes_count(a) + neap_slice_bytes_count(b);
-    if (!touches(a, b) || sum > max_size || max_size == 0) return false;
-    struct neap_buf *buf = a->buf;
-    if (b->clone) {
-        neap_slice_mark_clone(a);
-        buf->clones--;
+    if (s->clone) {
+        neap_slice_mark_clone(into);
+        into->buf->clones--;
     }
-    leave_list(b, buf);
-    a->bound = b->bound;
-    neap_slots_give_item(&neap_slices, &b->head, b_slot);
-    return true;
+    leave_list(s, into->buf);
+    neap_slots_give_item(&neap_slices, &s->head, slot);
 }
 
-/* `gone` slices of the buf were merged into one that keeps it. */
-static void count_merged(struct neap_buf *buf, uint32_t gone)
+/* Merge what stands behind the first handle into it, as far as it touches and fits. Returns
+ * the handles used up, the first included. What is referenced stays the same. */
+static uint32_t merge_run(const struct neap_handle *handles, uint32_t count, uint32_t max_size)
 {
-    neap_assert(gone < buf->refs, "the slice that took the others keeps the buf");
-    buf->refs -= gone;
-    buf->stats->slices_taken += gone;
+    struct neap_slice *first = neap_slice_at(handles[0].slot);
+    struct neap_buf *buf = first->buf;
+    uint32_t bound = first->bound;
+    uint64_t most = (uint64_t)first->base + (buf->slab ? max_size : 0);
+    uint32_t used = 1;
+    for (; used < count; used++) {
+        struct neap_slice *s = neap_slice_at(handles[used].slot);
+        bool touches = s->buf == buf && s->free == bound && s->base == bound;
+        if (!touches || s->bound > most || !max_size) break;
+        bound = s->bound;
+        dissolve(s, handles[used].slot, first);
+    }
+    first->bound = bound;
+    buf->refs -= used - 1;
+    buf->stats->slices_taken += used - 1;
+    neap_assert(buf->refs > 0, "the slice that took the others keeps the buf");
+    return used;
 }
 
 /* All must be live, and none may stand twice. A slice that was seen is marked in `queued`,
- * which nobody uses for a slice that a script owns; the marks stay if all is well. */
+ * which nobody uses for a slice that a script owns; the marks stay if all is well.
+ * (A new slice has none, whatever its slot held.) */
 static int check_all(const struct neap_handle *handles, uint32_t count, uint32_t *where)
 {
     int result = NEAP_OK;
@@ -357,17 +368,12 @@ int neap_slice_coalesce(struct neap_handle *handles, uint32_t count, uint32_t ma
 {
     int result = check_all(handles, count, where);
     if (result < 0) return result;
-    uint32_t kept = 0, next;
-    for (uint32_t i = 0; i < count; i = next) {
-        struct neap_slice *first = neap_slice_at(handles[i].slot);
-        first->queued = 0;
-        for (next = i + 1; next < count; next++) {
-            struct neap_slice *s = neap_slice_at(handles[next].slot);
-            if (!merge(first, s, handles[next].slot, max_size)) break;
-            s->queued = 0;
-        }
-        count_merged(first->buf, next - i - 1);
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < count;) {
+        neap_slice_at(handles[i].slot)->queued = 0;
+        uint32_t used = merge_run(handles + i, count - i, max_size);
         handles[kept++] = handles[i];
+        i += used;
     }
     return (int)kept;
 }

@@ -69,11 +69,27 @@ static uint64_t float_bits(double value, uint32_t width)
     return width == 4 ? narrow.bits : wide.bits;
 }
 
-double neap_number_get(const uint8_t *at, int number)
+static double get_any(const uint8_t *at, int number)
 {
+    if (!neap_number_known(number)) return NAN;
     uint64_t bits = neap_number_bits(at, number);
     if (number & NEAP_FLOAT) return float_of(bits, neap_number_width(number));
     return number & NEAP_SIGNED ? (double)(int64_t)bits : (double)bits;
+}
+
+/* The numbers that headers are made of, each in a move or two. */
+double neap_number_get(const uint8_t *at, int number)
+{
+    uint16_t v16;
+    uint32_t v32;
+    switch (number) {
+    case 1: return at[0];
+    case 2: memcpy(&v16, at, 2); return le16toh(v16);
+    case 4: memcpy(&v32, at, 4); return le32toh(v32);
+    case 2 | NEAP_BIG: memcpy(&v16, at, 2); return be16toh(v16);
+    case 4 | NEAP_BIG: memcpy(&v32, at, 4); return be32toh(v32);
+    default: return get_any(at, number);
+    }
 }
 
 /* A double has 53 bits: wider integers are written as bits. */

@@ -14,10 +14,11 @@ static inline uint32_t neap_number_width(int number)
     return (uint32_t)number & NEAP_WIDTH;
 }
 
-/* Is it one at all? Every other function here relies on that. */
+/* Is it one at all? The functions below rely on that, but for neap_number_get(). */
 bool neap_number_known(int number);
 
-/* The number at `at`; integers above 2^53 are rounded. */
+/* The number at `at`, where as many bytes as its width can be read; integers above 2^53 are
+ * rounded. err: NaN when it is no number. */
 double neap_number_get(const uint8_t *at, int number);
 
 /* All its bits, sign-extended if it is signed. */

@@ -47,7 +47,7 @@ LUA_DIRS  = $(wildcard lua examples spec tools bench)
 # `make V=1` shows the commands.
 say = $(if $(V),,@echo "  $(1)"; )
 
-.PHONY: all setup run test tests asan valgrind lint format layers abi bench benches prove install uninstall clean help force
+.PHONY: all setup run test tests asan valgrind mutants lint format layers abi bench benches prove install uninstall clean help force
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -70,6 +70,9 @@ asan: ## the same tests under AddressSanitizer and UBSan
 valgrind: ## the C tests under valgrind
 	@$(MAKE) BUILD=build/valgrind CPPFLAGS=-DNEAP_VALGRIND tests
 	@BUILD=build/valgrind WRAP='valgrind -q --leak-check=full --error-exitcode=99' tools/test --c
+
+mutants: ## break each rule of the buffers, and see that a test notices
+	@luajit tools/mutants.lua
 
 lint: ## clang-format, luacheck, and both compilers with warnings as errors
 	@tools/setup --check ci

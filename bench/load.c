@@ -430,18 +430,10 @@ static void parse_options(int argc, char **argv)
         case 'c':
             options.connections = parse_number("--connections", optarg, CONNECTIONS_MAX);
             break;
-        case 's':
-            options.size_bytes = parse_number("--size", optarg, MESSAGE_MAX_BYTES);
-            break;
-        case 'p':
-            options.pipeline = parse_number("--pipeline", optarg, PIPELINE_MAX);
-            break;
-        case 't':
-            options.turns = parse_number("--turns", optarg, TURNS_MAX);
-            break;
-        case 'm':
-            options.turn_ms = parse_number("--turn-ms", optarg, TURN_MAX_MS);
-            break;
+        case 's': options.size_bytes = parse_number("--size", optarg, MESSAGE_MAX_BYTES); break;
+        case 'p': options.pipeline = parse_number("--pipeline", optarg, PIPELINE_MAX); break;
+        case 't': options.turns = parse_number("--turns", optarg, TURNS_MAX); break;
+        case 'm': options.turn_ms = parse_number("--turn-ms", optarg, TURN_MAX_MS); break;
         default:
             die("usage: load [--connections N] [--size BYTES] [--pipeline N] [--turns N] "
                 "[--turn-ms N] name=host:port[,pid] ...");

@@ -51,7 +51,7 @@ describe("coalesce", function()
     assert.equal(3, #list)
     assert.equal(2, pool:stats().slices_taken)
     assert.same({ "01234567", "89abcdef", "ghij" }, texts(list))
-    for _, max_size in ipairs { 12, 2 ^ 32, 2 ^ 32 + 5, 2 ^ 53, math.huge } do
+    for _, max_size in ipairs { 12, 2 ^ 32, 2 ^ 32 + 5, 2 ^ 53 } do
       assert.same({ "aaaabbbbcccc" },
         texts(neap.coalesce(copies("aaaa", "bbbb", "cccc"), max_size)))
     end
@@ -172,9 +172,15 @@ describe("a slice of a string", function()
     return collectgarbage("count")
   end
 
+  -- A slice of a string that nothing else refers to.
+  local function slice_of(byte, n)
+    local slice = neap.slice(byte:rep(n))
+    return slice
+  end
+
   it("S7 keeps the string alive until it is released", function()
     local before = held()
-    local slice = neap.slice(("x"):rep(2 ^ 23))
+    local slice = slice_of("x", 2 ^ 23)
     assert.is_true(held() - before > 8000)
     assert.equal("xxxx", slice:str(-4))
     slice:release()
@@ -182,7 +188,7 @@ describe("a slice of a string", function()
 
   it("S13 lets the string go with its last owner", function()
     local before = held()
-    local slice = neap.slice(("y"):rep(2 ^ 23))
+    local slice = slice_of("y", 2 ^ 23)
     local front, clone = slice:split(5), slice:retain()
     slice:release()
     clone:release()

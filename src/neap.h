@@ -123,8 +123,13 @@ int neap_pool_stats(uint32_t slot, uint32_t gen, struct neap_pool_stats *stats);
 double neap_pool_trim(uint32_t slot, uint32_t gen);
 
 /* Give back what was not in use at any time in the last seconds before `now_ms` (any clock
- * that does not go back). At most about `budget_bytes` a call. Returns the bytes. */
+ * that does not go back). At most about `budget_bytes` a call. Returns the bytes. A loop does
+ * this for all pools by itself. */
 double neap_pool_decay(uint32_t slot, uint32_t gen, double now_ms, double budget_bytes);
+
+/* The same for all pools. Returns after how many milliseconds it is worth another call, or -1:
+ * no pool has free bufs. */
+double neap_pools_decay(double now_ms, double budget_bytes);
 
 /* The finalizer of a forgotten pool handle: neap_pool_release(), never an error. */
 void neap_pool_finalize(void *handle);

@@ -152,7 +152,7 @@ end
 --- Drops n bytes at the front; expand_front can have them back. n beyond the size drops all.
 function Slice:truncate_front(n)
   check_self(self, "truncate_front")
-  check.whole(n, math.huge, "slice:truncate_front: n")
+  check.whole(n, 0x1p53, "slice:truncate_front: n")
   local code = C.neap_slice_truncate_front(self.slot, self.gen, n < U32 and n or U32)
   if code < 0 then misuse("truncate_front", code) end
 end
@@ -160,7 +160,7 @@ end
 --- Drops n bytes at the back, for good. n beyond the size drops all.
 function Slice:truncate_back(n)
   check_self(self, "truncate_back")
-  check.whole(n, math.huge, "slice:truncate_back: n")
+  check.whole(n, 0x1p53, "slice:truncate_back: n")
   local code = C.neap_slice_truncate_back(self.slot, self.gen, n < U32 and n or U32)
   if code < 0 then misuse("truncate_back", code) end
 end
@@ -169,7 +169,7 @@ end
 --- @return boolean false: the prefix has fewer, or they are in use; nothing changed
 function Slice:expand_front(n)
   check_self(self, "expand_front")
-  check.whole(n, math.huge, "slice:expand_front: n")
+  check.whole(n, 0x1p53, "slice:expand_front: n")
   local code = C.neap_slice_expand_front(self.slot, self.gen, n < U32 and n or U32)
   if code < 0 then misuse("expand_front", code) end
   return code == 1
@@ -416,7 +416,7 @@ function M.coalesce(list, max_size)
   if type(list) ~= "table" then
     check.raise("neap.coalesce: list must be a table, got " .. type(list))
   end
-  check.whole(max_size, math.huge, "neap.coalesce: max_size")
+  check.whole(max_size, 0x1p53, "neap.coalesce: max_size")
   local count = check.whole(list.n or #list, LIST_MAX, "neap.coalesce: length of the list")
   gather(list, count)
   local left = C.neap_slice_coalesce(room, count, max_size < U32 and max_size or U32, where)

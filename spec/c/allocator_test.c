@@ -98,7 +98,7 @@ static void A3_one_larger_than_half_a_buf_gets_its_own_and_the_current_one_stays
     assert_ptr_equal(buf_of(a), buf_of(b)); /* up to its very end */
     slice_is(b, 60, 61, 100);
     assert_int_equal(pool_stats(pool).bytes_wasted, 49); /* of the large one's own buf */
-    half = slice_alloc(allocator, 49); /* half a buf is not larger than half */
+    half = slice_alloc(allocator, 49);                   /* half a buf is not larger than half */
     struct neap_handle next = slice_alloc(allocator, 10);
     assert_ptr_equal(buf_of(half), buf_of(next));
     slice_end(a);
@@ -165,7 +165,7 @@ static void A7_copy_allocates_and_copies(void **state)
 {
     (void)state;
     start(0, 5);
-    char text[] = "bytes\0and more";
+    char text[] = {'b', 'y', 't', 'e', 's', 0, 'a', 'n', 'd', ' ', 'm', 'o', 'r', 'e'};
     struct neap_handle s, empty;
     assert_int_equal(neap_allocator_copy(AT(allocator), text, sizeof text, &s), NEAP_OK);
     assert_int_equal(neap_allocator_copy(AT(allocator), NULL, 0, &empty), NEAP_OK);

@@ -365,6 +365,30 @@ static void S10_the_unread_bytes_of_a_reader_are_a_claim(void **state)
     finish();
 }
 
+static void S10_a_view_that_is_kept_overlaps_what_is_read_out_later(void **state)
+{
+    (void)state;
+    start(0);
+    struct neap_handle reader, kept, read;
+    assert_int_equal(neap_reader_create(AT(pool), 100, &reader), NEAP_OK);
+    assert_int_equal(neap_reader_feed(AT(reader), "0123456789", 10), NEAP_OK);
+    int epoch = neap_reader_peek(AT(reader), 6);
+    struct neap_view view = {AT(reader), (uint32_t)epoch, 6};
+    assert_int_equal(neap_view_retain(&view, &kept), NEAP_OK);
+    all_writes(kept, 0, NEAP_E_OVERLAP); /* still unread */
+    assert_int_equal(neap_reader_read(AT(reader), 8, &read), NEAP_OK);
+    slice_reads(kept, "012345");
+    slice_reads(read, "01234567");
+    all_writes(kept, 0, NEAP_E_OVERLAP);
+    all_writes(read, 5, NEAP_E_OVERLAP);
+    all_writes(read, 6, NEAP_OK);
+    slice_end(kept);
+    all_writes(read, 0, NEAP_OK);
+    slice_end(read);
+    assert_int_equal(neap_reader_release(AT(reader)), NEAP_OK);
+    finish();
+}
+
 /* ---- detach ---- */
 
 static void S11_detach_copies_prefix_and_bytes_and_lets_the_large_buf_go(void **state)
@@ -463,6 +487,7 @@ static const struct CMUnitTest tests[] = {
     TEST(S10_the_parts_of_a_split_clone_still_overlap),
     TEST(S10_a_merge_with_a_clone_still_overlaps),
     TEST(S10_the_unread_bytes_of_a_reader_are_a_claim),
+    TEST(S10_a_view_that_is_kept_overlaps_what_is_read_out_later),
     TEST(S11_detach_copies_prefix_and_bytes_and_lets_the_large_buf_go),
     TEST(S11_a_detached_clone_no_longer_overlaps),
     TEST(S11_detach_that_saves_nothing_changes_nothing),

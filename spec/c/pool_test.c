@@ -74,9 +74,9 @@ static void P2_above_1_gib_is_oversized_before_any_memory_is_taken(void **state)
         struct neap_pool_options options = {.min_size = 24, .classes = classes};
         pool = pool_make_with(&options);
         uint64_t requests = neap_mem_requests();
-        const size_t sizes[] = {(size_t)GIB + 1, UINT32_MAX, (size_t)1 << 32, SIZE_MAX - 8,
-                                SIZE_MAX};
-        for (int i = 0; i < 5; i++) assert_int_equal(try_take(sizes[i]), NEAP_E_OVERSIZED);
+        const size_t sizes[] = {(size_t)GIB + 1,       UINT32_MAX,   (size_t)1 << 32,
+                                ((size_t)1 << 32) + 5, SIZE_MAX - 8, SIZE_MAX};
+        for (int i = 0; i < 6; i++) assert_int_equal(try_take(sizes[i]), NEAP_E_OVERSIZED);
         assert_int_equal(try_take(GIB), NEAP_E_OVERSIZED); /* 24 does not divide it */
         assert_int_equal(neap_mem_requests(), requests);
         assert_int_equal(pool_stats(pool).bytes_held, 0);

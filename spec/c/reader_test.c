@@ -289,6 +289,23 @@ static void R3_the_rest_moves_to_a_larger_buf_and_slices_stay_valid(void **state
     finish();
 }
 
+static void R3_the_rest_does_not_move_over_a_slice(void **state)
+{
+    (void)state;
+    start_with(64, 1000);
+    feed("aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa0123456789");
+    struct neap_handle slice = read_n(50), rest;
+    for (int i = 0; i < 2; i++) { /* 40 bytes would fit into the buf */
+        feed("ABCDEFGHIJKLMNO");
+        slice_holds(slice, "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", 50);
+    }
+    rest = read_n(40);
+    slice_reads(rest, "0123456789ABCDEFGHIJKLMNOABCDEFGHIJKLMNO");
+    slice_end(rest);
+    slice_end(slice);
+    finish();
+}
+
 static void R3_afterwards_the_reader_returns_to_normal_bufs(void **state)
 {
     (void)state;
@@ -485,6 +502,8 @@ static void R9_close_is_idempotent_and_slices_stay(void **state)
         assert_int_equal(try_read(0), NEAP_E_CLOSED);
         assert_int_equal(try_any(), NEAP_E_CLOSED);
         assert_int_equal(try_until("x", 100), NEAP_E_CLOSED);
+        assert_int_equal(neap_reader_peek(AT(reader), 0), NEAP_E_CLOSED);
+        assert_int_equal(neap_reader_skip(AT(reader), 0), NEAP_E_CLOSED);
         assert_int_equal(neap_reader_room(AT(reader), 1, &room), NEAP_E_CLOSED);
         assert_int_equal(neap_reader_feed(AT(reader), "x", 1), NEAP_E_CLOSED);
         assert_int_equal(buffered(), 0);
@@ -568,6 +587,7 @@ static const struct CMUnitTest tests[] = {
     TEST(R2_read_until_max_counts_the_bytes_before_the_delimiter),
     TEST(R2_read_until_finds_another_delimiter_in_bytes_searched_before),
     TEST(R3_the_rest_moves_to_a_larger_buf_and_slices_stay_valid),
+    TEST(R3_the_rest_does_not_move_over_a_slice),
     TEST(R3_afterwards_the_reader_returns_to_normal_bufs),
     TEST(R10_memory_follows_what_came_and_not_what_was_asked),
     TEST(R10_a_read_above_the_limit_is_oversized_at_once),

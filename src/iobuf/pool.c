@@ -8,6 +8,7 @@
 enum {
     RETAIN_BYTES = 64 << 20, /* default cap on free bytes */
     POISON_BYTE = 0xdb,
+    DECAY_STEP_MS = 5,                    /* between two steps of one decay */
     LOOK_AT = 8,                          /* free bufs of one bin that a request looks at */
     REUSE_CLASSES = 2 * NEAP_CLASS_STEPS, /* a free buf serves requests down to a fourth of it */
 };
@@ -316,11 +317,37 @@ static void next_window(struct neap_pool *pool, double now_ms)
     pool->decay_at_ms = now_ms + NEAP_DECAY_WINDOW_MS;
 }
 
+static uint64_t decay(struct neap_pool *pool, double now_ms, uint64_t budget)
+{
+    if (now_ms >= pool->decay_at_ms) next_window(pool, now_ms);
+    uint64_t keep = recent_peak(pool) - neap_pool_bytes_live(pool);
+    return shrink(pool, keep, budget, &pool->stats.dropped_decay);
+}
+
 double neap_pool_decay(uint32_t slot, uint32_t gen, double now_ms, double budget_bytes)
 {
     struct neap_pool *pool = neap_pool_of(slot, gen);
-    if (!pool) return -1;
-    if (now_ms >= pool->decay_at_ms) next_window(pool, now_ms);
-    uint64_t keep = recent_peak(pool) - neap_pool_bytes_live(pool);
-    return (double)shrink(pool, keep, (uint64_t)budget_bytes, &pool->stats.dropped_decay);
+    return pool ? (double)decay(pool, now_ms, (uint64_t)budget_bytes) : -1;
+}
+
+/* Free bufs may go later, when a window of more use is forgotten; or now, but for the budget. */
+static double decay_again_ms(const struct neap_pool *pool, uint64_t left)
+{
+    if (pool->stats.bytes_free == 0) return -1;
+    return left ? NEAP_DECAY_WINDOW_MS : DECAY_STEP_MS;
+}
+
+double neap_pools_decay(double now_ms, double budget_bytes)
+{
+    uint64_t left = (uint64_t)budget_bytes;
+    double again_ms = -1;
+    for (uint32_t slot = 1; slot < pools.count; slot++) {
+        struct neap_pool *pool = neap_slots_at(&pools, slot);
+        if (!(pool->head.gen & 1)) continue;
+        uint64_t gone = decay(pool, now_ms, left);
+        left -= gone < left ? gone : left;
+        double pool_ms = decay_again_ms(pool, left);
+        if (pool_ms >= 0 && (again_ms < 0 || pool_ms < again_ms)) again_ms = pool_ms;
+    }
+    return again_ms;
 }

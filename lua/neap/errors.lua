@@ -52,11 +52,22 @@ function M.code(name)
   return codes[name] or C.NEAP_E_SYSTEM
 end
 
+--- Told of every failure that a script is told of: the scheduler knows by it whether a task
+--- ended in an error of its own or in one of the outside world.
+function M.noted(_message, _name) end
+
 --- The outside world failed: `nil, message, name`.
+--- @param message string what was tried, where, with whom, and why it failed
+function M.fail(message, name)
+  M.noted(message, name)
+  return nil, message, name
+end
+
+--- The same, for an enum neap_err.
 --- @param what string what was tried, where, with whom
 --- @param code integer a negative enum neap_err
 function M.failure(what, code)
-  return nil, what .. ": " .. M.text(code), M.name(code)
+  return M.fail(what .. ": " .. M.text(code), M.name(code))
 end
 
 return abi.keep("neap.errors", M)

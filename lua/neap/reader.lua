@@ -43,8 +43,8 @@ function M.install(methods, kind)
     local where = tell(self) .. ": " .. what
     local buffered = C.neap_reader_buffered(self.reader_slot, self.reader_gen)
     if code == SHORT then
-      return nil, ("%s: the peer closed its side after %d of these bytes"):format(where, buffered),
-        "short"
+      return errors.fail(("%s: the peer closed its side after %d of these bytes"):format(where,
+        buffered), "short")
     end
     if code == OVERSIZED then where = where .. " (see max_read)" end
     return errors.failure(where, code)
@@ -181,7 +181,7 @@ function M.install(methods, kind)
     check_self(self, "chunks")
     return function()
       local chunk, message, name = self:read_any()
-      if not chunk and name ~= "eof" then error(message, 2) end
+      if not chunk and name ~= "eof" then error(message, 0) end
       return chunk
     end
   end
@@ -193,7 +193,7 @@ function M.install(methods, kind)
     return function()
       local line, message, name = self:read_line(max)
       if name == "short" then line, message, name = self:read_any() end
-      if not line and name ~= "eof" then error(message, 2) end
+      if not line and name ~= "eof" then error(message, 0) end
       if not line then return nil end
       local text = line:str()
       line:release()

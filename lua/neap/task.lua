@@ -7,6 +7,7 @@
 local ffi = require("ffi")
 local abi = require("neap.abi")
 local check = require("neap.check")
+local errors = require("neap.errors")
 local slice = require("neap.slice")
 
 local C = abi.C
@@ -36,11 +37,51 @@ local failures = 0       -- tasks that ended in an error
 
 -- ---- the end of a task ----
 
+local LINES_PER_SECOND = 10
+local outside_counts = {} -- tasks that ended in a failure of the outside world, by its name
+local line_second, lines, unsaid = 0, 0, 0
+
+function errors.noted(message, name)
+  if current then current.failure, current.failure_name = message, name end
+end
+
+local function origin_line(task)
+  return task.origin and "\nspawned at " .. task.origin or ""
+end
+
+-- A line for each, but not for a flood of them.
+local function say_line(text)
+  local second = os.time()
+  if second ~= line_second then line_second, lines = second, 0 end
+  if lines >= LINES_PER_SECOND then
+    unsaid = unsaid + 1
+    return
+  end
+  lines = lines + 1
+  local more = unsaid > 0 and (" (and %d more that were not shown)"):format(unsaid) or ""
+  unsaid = 0
+  io.stderr:write("neap: ", text, more, "\n")
+end
+
+-- An error whose message is the very one that the task was told last is the outside world's
+-- (`assert(conn:read(4))` when the peer has gone; LuaJIT's assert puts the place before it):
+-- counted, a line, and no traceback.
+local function is_outside(task, err)
+  local failure = task.failure
+  if not failure or type(err) ~= "string" or err:sub(-#failure) ~= failure then return false end
+  local place = err:sub(1, -#failure - 1)
+  return place == "" or place:find("^[^\n]*:%d+: $") ~= nil
+end
+
 local function report(task, err)
+  if is_outside(task, err) then
+    local name = task.failure_name
+    outside_counts[name] = (outside_counts[name] or 0) + 1
+    return say_line(err)
+  end
   failures = failures + 1
-  local text = traceback(task.co, tostring(err))
-  if task.origin then text = text .. "\nspawned at " .. task.origin end
-  io.stderr:write("neap: a task ended in an error: ", text, "\n")
+  io.stderr:write("neap: a task ended in an error: ", traceback(task.co, tostring(err)),
+    origin_line(task), "\n")
 end
 
 local function finish(task, ok, result)
@@ -229,7 +270,9 @@ function M.wrap(fn)
   return function(...) return M.spawn(fn, ...) end
 end
 
-function M.failures() return failures end
+--- How many tasks ended in an error of their own, and, by name, in one of the outside world.
+--- @return integer own, table<string, integer> outside
+function M.failures() return failures, outside_counts end
 M.origin_of = origin_of
 
 return abi.keep("neap.task", M)

@@ -474,7 +474,7 @@ return {
   { "R6", "a later end replaces the error", "src/iobuf/reader.c",
     "if (r->ending == NEAP_OK) r->ending = err;", "r->ending = err;" },
   { "R6", "short has another name", "lua/neap/reader.lua",
-    ":format(where, buffered),\n        \"short\"", ":format(where, buffered),\n        \"eof\"" },
+    ", \"short\")", ", \"eof\")" },
   { "R7", "would-block is an end", "src/iobuf/reader.c",
     "r->fill(r, want) : NEAP_E_AGAIN;", "r->fill(r, want) : NEAP_E_EOF;" },
   { "R7", "the bytes that are there are dropped", "src/iobuf/reader.c",

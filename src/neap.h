@@ -42,6 +42,7 @@ enum neap_err {
     NEAP_E_ADDRESS_IN_USE = -18,
     NEAP_E_PERMISSION = -19,
     NEAP_E_DESCRIPTORS = -20, /* the process or the system has no descriptor left */
+    NEAP_E_CANCELLED = -22,   /* the waiting task was cancelled */
     NEAP_E_SYSTEM = -21       /* another failure of the system: see errno */
 };
 
@@ -402,6 +403,7 @@ enum neap_readiness {
     NEAP_READY_WRITE = 2,   /* a stream's queue is low again, or it failed */
     NEAP_READY_CONNECT = 4, /* a stream is connected, or could not be */
     NEAP_READY_ACCEPT = 8,  /* a listener has connections (slot: the listener's) */
+    NEAP_READY_TIMER = 32,  /* a timer's time has come (slot: the timer's) */
     NEAP_READY_SIGNAL = 16  /* a signal came (slot: its number) */
 };
 
@@ -430,6 +432,16 @@ void neap_loop_flush(struct neap_loop *loop);
 
 /* How many listeners are open, and streams that still have to write or to close. */
 int neap_loop_pending(struct neap_loop *loop);
+
+/* The loop's clock, in seconds; it never goes back. */
+double neap_loop_now(struct neap_loop *loop);
+
+/* Let NEAP_READY_TIMER arrive in `seconds`, once; the handle is stale then.
+ * own: returns owned (neap_timer_clear).  err: MEMORY. */
+int neap_timer_set(struct neap_loop *loop, double seconds, struct neap_handle *timer);
+
+/* It shall not arrive any more. err: STALE. */
+int neap_timer_clear(uint32_t slot, uint32_t gen);
 
 /* Let SIGINT and SIGTERM arrive as NEAP_READY_SIGNAL, or give them back to the system. */
 void neap_loop_catch_signals(struct neap_loop *loop, bool on);

@@ -42,6 +42,12 @@ function M.number(value, what)
   M.raise(("%s: value must be a number, got %s"):format(what, shown(value)))
 end
 
+--- A time from 0 to ten years, in seconds.
+function M.seconds(value, what)
+  if type(value) == "number" and value >= 0 and value <= 315360000 then return value end
+  M.raise(("%s must be a number from 0 to 315360000, got %s"):format(what, shown(value)))
+end
+
 function M.string(value, what)
   if type(value) == "string" then return value end
   M.raise(("%s must be a string, got %s"):format(what, shown(value)))

@@ -24,6 +24,7 @@ local known = {
   [C.NEAP_E_RESET] = { "reset", "the peer reset the connection" },
   [C.NEAP_E_REFUSED] = { "refused", "nobody listens there" },
   [C.NEAP_E_TIMEOUT] = { "timeout", "it took too long" },
+  [C.NEAP_E_CANCELLED] = { "cancelled", "the task was cancelled" },
   [C.NEAP_E_UNREACHABLE] = { "unreachable", "there is no way to that address" },
   [C.NEAP_E_ADDRESS] = { "address", "not an address: write tcp://IP:PORT, IPv6 in brackets "
     .. "(names other than localhost, and other kinds of address, are not spoken yet)" },

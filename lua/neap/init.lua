@@ -29,6 +29,7 @@ local M = {
   stop = task.stop,
   spawn = task.spawn,
   wrap = task.wrap,
+  sleep = task.sleep,
 }
 
 local copier

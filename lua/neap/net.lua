@@ -29,6 +29,8 @@ local Stream, Listener = {}, {}
 local readers, reader_tokens = {}, {}
 local writers, writer_tokens = {}, {}
 local acceptors = {}
+local timeouts = {} -- seconds that a wait may take, by slot of the connection
+local kept = {}     -- connections that outlive their handler: slot → gen
 
 local function wake(tasks, tokens, slot)
   local waiting = tasks[slot]
@@ -92,13 +94,15 @@ local function wait_for(tasks, tokens, slot, what)
     check.raise("conn: another task is already " .. what .. " this connection")
   end
   tasks[slot], tokens[slot] = me, token
-  wait(me)
+  local code = wait(me, timeouts[slot])
+  if code < 0 then tasks[slot] = false end
+  return code
 end
 
 --- The reader has no bytes and the system none either: wait until it has.
 local function fill(self)
-  wait_for(readers, reader_tokens, self.slot, "reading")
-  return AGAIN
+  local code = wait_for(readers, reader_tokens, self.slot, "reading")
+  return code < 0 and code or AGAIN
 end
 
 reader.install(Stream, { name = "conn", fill = fill, check = check_stream, tell = peer_of })
@@ -123,8 +127,9 @@ local function queue_one(self, x, what)
 end
 
 local function wait_low(self)
-  wait_for(writers, writer_tokens, self.slot, "writing")
-  local code = C.neap_stream_queued(self.slot, self.gen)
+  local code = wait_for(writers, writer_tokens, self.slot, "writing")
+  if code < 0 then return code end
+  code = C.neap_stream_queued(self.slot, self.gen)
   if code > HIGH then return wait_low(self) end
   return code
 end
@@ -138,6 +143,33 @@ function Stream:write(x)
   if code > HIGH then code = wait_low(self) end
   if code >= 0 then return true end
   return failed(self, "write", code)
+end
+
+--- The same for who must not wait: takes only when no more than 64 KiB are queued.
+--- @return true|nil ok, string? message, string? name "limit": x is untouched
+function Stream:try_write(x)
+  check_stream(self, "try_write")
+  if C.neap_stream_queued(self.slot, self.gen) > HIGH then
+    return failed(self, "try_write", C.NEAP_E_LIMIT)
+  end
+  local code = queue_one(self, x, "conn:try_write: argument")
+  if code >= 0 then return true end
+  return failed(self, "try_write", code)
+end
+
+--- Every call that waits on this connection fails with "timeout" after so many seconds; no
+--- bytes are lost by that. @param seconds? number nil: never
+function Stream:set_timeout(seconds)
+  check_stream(self, "set_timeout")
+  if seconds ~= nil then check.seconds(seconds, "conn:set_timeout: seconds") end
+  if C.neap_stream_queued(self.slot, self.gen) == STALE then return end
+  timeouts[self.slot] = seconds
+end
+
+--- Lets the connection outlive its handler; somebody else closes it.
+function Stream:keep()
+  check_stream(self, "keep")
+  kept[self.slot] = self.gen
 end
 
 --- Bytes queued and not yet taken by the system.
@@ -174,16 +206,18 @@ ffi.metatype(stream_t, {
   __metatable = "neap.connection",
 })
 
-local connection_options = { max_read = tonumber(C.NEAP_MAX_READ_BYTES) }
+local connection_options = { max_read = tonumber(C.NEAP_MAX_READ_BYTES), timeout = 0 }
 
 local function check_options(options, what)
   local given = check.options(options, connection_options, what)
   check.whole(given.max_read, C.NEAP_BUF_MAX_BYTES, what .. ": max_read")
+  check.seconds(given.timeout, what .. ": timeout")
   return given
 end
 
 local function limit(conn, options)
   C.neap_reader_limit(conn.reader_slot, conn.reader_gen, options.max_read)
+  timeouts[conn.slot] = options.timeout > 0 and options.timeout or nil
 end
 
 -- ---- listeners ----
@@ -195,7 +229,12 @@ local function check_listener(self, name)
 end
 
 local function close_connection(ended)
-  ended.conn:close()
+  local conn = ended.conn
+  if kept[conn.slot] == conn.gen then
+    kept[conn.slot] = nil
+  else
+    conn:close()
+  end
 end
 
 local function accept_some(slot)
@@ -217,7 +256,8 @@ task.on_ready(C.NEAP_READY_ACCEPT, accept_some)
 --- handler returns.
 --- @param address string tcp://IP:PORT; port 0 picks one
 --- @param handler fun(conn: neap.Connection)
---- @param options? table max_read: bytes of one read at most (1 MiB)
+--- @param options? table max_read: bytes of one read at most (1 MiB) · timeout: seconds that a
+--- wait on a connection may take (0: for ever)
 --- @return neap.Listener|nil listener, string? message, string? name
 function M.listen(address, handler, options)
   local ok, message, name = check_address(address, "neap.listen")
@@ -273,8 +313,8 @@ function M.connect(address, options)
   limit(conn, given)
   code = C.neap_stream_connected(conn.slot, conn.gen)
   while code == AGAIN do
-    wait_for(writers, writer_tokens, conn.slot, "connecting")
-    code = C.neap_stream_connected(conn.slot, conn.gen)
+    code = wait_for(writers, writer_tokens, conn.slot, "connecting")
+    if code == 0 then code = C.neap_stream_connected(conn.slot, conn.gen) end
   end
   if code == 0 then return conn end
   conn:close()

@@ -15,6 +15,7 @@ local create, resume, yield = coroutine.create, coroutine.resume, coroutine.yiel
 local running, status = coroutine.running, coroutine.status
 local traceback = debug.traceback
 
+local CANCELLED = C.NEAP_E_CANCELLED
 local FLUSH_EVERY = 64 -- tasks between two flushes: their bytes are still in the cache
 
 local M = {}
@@ -84,7 +85,7 @@ local function report(task, err)
     origin_line(task), "\n")
 end
 
-local function finish(task, ok, result)
+local function finish(task, ok, result, second, third, fourth)
   if ok and status(task.co) ~= "dead" then
     ok, result = false, "coroutine.yield gave control to nobody: a task waits by calling "
       .. "what waits (conn:read, …); a coroutine of your own is resumed by you"
@@ -93,8 +94,11 @@ local function finish(task, ok, result)
     if task.on_error then task.on_error(result, traceback(task.co, tostring(result)))
     else report(task, result) end
   end
-  task.done = true
+  task.done, task.ok, task.results = true, ok, { result, second, third, fourth }
   if task.on_end then task.on_end(task) end
+  local joiners = task.joiners
+  if not joiners then return end
+  for i = 1, #joiners do M.wake_later(joiners[i].task, joiners[i].token) end
 end
 
 -- No vararg function: LuaJIT compiles no return from one that was resumed.
@@ -102,13 +106,13 @@ local function go(task, argument)
   local previous = current
   if task.waiting then waiting_count = waiting_count - 1 end
   current, task.running, task.waiting = task, true, false
-  local ok, result = resume(task.co, argument)
+  local ok, result, second, third, fourth = resume(task.co, argument)
   current, task.running = previous, false
   if ok and result == WAITING then
     task.waiting = true
     waiting_count = waiting_count + 1
   else
-    finish(task, ok, result)
+    finish(task, ok, result, second, third, fourth)
   end
 end
 
@@ -127,14 +131,45 @@ end
 
 local turn
 
---- Give control up until somebody wakes the task.
-function M.wait(task)
+local function suspend(task)
   if task ~= outside then
     yield(WAITING)
     return
   end
   outside.woken = false
   while not outside.woken do turn(true) end
+end
+
+local timers = {} -- who sleeps until it fires, and with which token, by slot
+local timer_tokens = {}
+local made_timer = ffi.new("struct neap_handle")
+
+local function suspend_for(task, seconds)
+  local code = C.neap_timer_set(loop, seconds, made_timer)
+  if code < 0 then return code end
+  local slot, gen = made_timer.slot, made_timer.gen
+  timers[slot], timer_tokens[slot] = task, task.token
+  task.timed_out = false
+  suspend(task)
+  if task.timed_out then return C.NEAP_E_TIMEOUT end
+  timers[slot] = false
+  C.neap_timer_clear(slot, gen)
+  return 0
+end
+
+--- Give control up until somebody wakes the task, for so many seconds at most.
+--- @param seconds? number
+--- @return integer code 0, or NEAP_E_TIMEOUT, NEAP_E_CANCELLED, NEAP_E_MEMORY
+function M.wait(task, seconds)
+  local code = 0
+  if task.cancelled then code = CANCELLED
+  elseif seconds then code = suspend_for(task, seconds)
+  else suspend(task) end
+  if task.cancelled then
+    task.cancelled = false -- once: what cleans up may wait
+    return CANCELLED
+  end
+  return code
 end
 
 --- Wake a task, if it still waits with that token. (It may run meanwhile: a wait across a C
@@ -154,6 +189,14 @@ function M.wake_later(task, token)
   queue[last] = { task = task, token = token }
 end
 
+local function timer_fired(slot)
+  local sleeper = timers[slot]
+  if not sleeper then return end
+  timers[slot] = false
+  sleeper.timed_out = sleeper.token == timer_tokens[slot]
+  M.wake(sleeper, timer_tokens[slot])
+end
+
 -- ---- the loop ----
 
 local handlers = {} -- what to do with an entry, by enum neap_readiness
@@ -165,7 +208,7 @@ end
 
 local READ, WRITE = C.NEAP_READY_READ, C.NEAP_READY_WRITE
 local CONNECT, ACCEPT = C.NEAP_READY_CONNECT, C.NEAP_READY_ACCEPT
-local SIGNAL = C.NEAP_READY_SIGNAL
+local SIGNAL, TIMER = C.NEAP_READY_SIGNAL, C.NEAP_READY_TIMER
 local band = require("bit").band
 
 -- Tail calls and no loop: with one busy connection a loop would be left at once, which LuaJIT
@@ -177,6 +220,7 @@ local function dispatch(left)
   if band(what, WRITE) ~= 0 then handlers[WRITE](slot) end
   if band(what, CONNECT) ~= 0 then handlers[CONNECT](slot) end
   if band(what, ACCEPT) ~= 0 then handlers[ACCEPT](slot) end
+  if what == TIMER then timer_fired(slot) end
   if band(what, SIGNAL) ~= 0 then stopping = true end
   left = left - 1
   if left % FLUSH_EVERY == 0 then C.neap_loop_flush(loop) end
@@ -260,6 +304,48 @@ function M.spawn(fn, ...)
   end
   if select("#", ...) > 1 then return M.start(bind(fn, ...), { origin = origin_of(2) }) end
   return M.start(fn, { origin = origin_of(2) }, (...))
+end
+
+local function check_task(self, name)
+  if getmetatable(self) ~= "neap.task" then
+    check.raise("task:" .. name .. ": called on " .. type(self) .. ", not on a task")
+  end
+end
+
+--- Waits until the task has ended, for so many seconds at most.
+--- @param seconds? number
+--- @return any results up to four that its function returned; or nil, message, name: "error"
+--- when it ended in one, "timeout", "cancelled" (the waiting task was)
+function Task:join(seconds)
+  check_task(self, "join")
+  if seconds ~= nil then check.seconds(seconds, "task:join: seconds") end
+  if self == current then check.raise("task:join: a task cannot wait for itself") end
+  while not self.done do
+    local me, token = M.prepare()
+    self.joiners = self.joiners or {}
+    table.insert(self.joiners, { task = me, token = token })
+    local code = M.wait(me, seconds)
+    if code < 0 then return errors.failure("task:join", code) end
+  end
+  local results = self.results
+  if not self.ok then return errors.fail("task:join: " .. tostring(results[1]), "error") end
+  return results[1], results[2], results[3], results[4]
+end
+
+--- Wakes the task's wait, or the next one, with "cancelled". A task that has ended stays so.
+function Task:cancel()
+  check_task(self, "cancel")
+  if self.done then return end
+  self.cancelled = true
+  if self.waiting then M.wake_later(self, self.token) end
+end
+
+--- Waits so many seconds. @return true|nil ok, string? message, string? name
+function M.sleep(seconds)
+  check.seconds(seconds, "neap.sleep: seconds")
+  local code = M.wait(M.prepare(), seconds)
+  if code == C.NEAP_E_TIMEOUT then return true end
+  return errors.failure("sleep", code)
 end
 
 --- A function that runs fn in a task of its own each time it is called.

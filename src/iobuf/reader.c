@@ -451,8 +451,12 @@ int neap_view_retain(const struct neap_view *view, struct neap_handle *handle)
     int result = r->buf ? NEAP_OK : neap_reader_make_room(r, 0, &room);
     if (result < 0) return result;
     struct neap_slice *s = neap_slice_make(r->buf, r->start, r->start, r->start + view->size);
-    if (!s) return NEAP_E_MEMORY;
+    if (!s) {
+        neap_reader_rest(r);
+        return NEAP_E_MEMORY;
+    }
     neap_slice_mark_clone(s); /* the bytes stay unread: they will be read out once more */
     *handle = neap_slice_handle(s);
+    neap_reader_rest(r);
     return NEAP_OK;
 }

@@ -3,9 +3,11 @@
 #include <ev.h>
 #include <signal.h>
 #include <stddef.h>
+#include <time.h>
 
 #include "base/mem.h"
 #include "base/panic.h"
+#include "base/slots.h"
 
 _Static_assert(sizeof(struct ev_io) <= sizeof(struct neap_watch), "an ev_io fits a watch");
 _Static_assert((int)NEAP_WATCH_READ == EV_READ && (int)NEAP_WATCH_WRITE == EV_WRITE,
@@ -30,6 +32,14 @@ struct timers {
 static struct timers *timers_of(struct neap_loop *loop)
 {
     return loop->timers;
+}
+
+/* libev's own time follows the wall clock, which may be set back. */
+static double monotonic(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
 }
 
 /* ---- lists ---- */
@@ -107,12 +117,15 @@ void neap_mark_clear(struct neap_loop *loop, struct neap_mark *mark)
     loop->mark_count--;
 }
 
+static void timer_taken(uint32_t slot);
+
 bool neap_loop_next(struct neap_loop *loop, struct neap_ready *ready)
 {
     if (loop->marks.next == &loop->marks) return false;
     struct neap_mark *mark = neap_owner_of(loop->marks.next, struct neap_mark, link);
     *ready = (struct neap_ready){mark->slot, mark->what};
     neap_mark_clear(loop, mark);
+    if (ready->what == NEAP_READY_TIMER) timer_taken(ready->slot);
     return true;
 }
 
@@ -151,17 +164,18 @@ static void schedule(struct neap_loop *loop)
     struct neap_alarm *first = first_alarm(loop);
     ev_timer_stop(loop->ev, timer);
     if (!first) return;
-    double wait = first->due - ev_now(loop->ev);
+    double wait = first->due - monotonic();
     ev_timer_set(timer, wait > 0 ? wait : 0, 0);
     ev_timer_start(loop->ev, timer);
 }
 
 static void on_alarm(struct ev_loop *ev, struct ev_timer *timer, int events)
 {
+    (void)ev;
     (void)events;
     struct neap_loop *loop = timer->data;
     struct neap_alarm *first;
-    while ((first = first_alarm(loop)) && first->due <= ev_now(ev)) {
+    while ((first = first_alarm(loop)) && first->due <= monotonic()) {
         take_out(&first->link);
         first->ring(first); /* first may be gone after this call */
     }
@@ -172,7 +186,7 @@ static void on_alarm(struct ev_loop *ev, struct ev_timer *timer, int events)
 void neap_alarm_set(struct neap_loop *loop, struct neap_alarm *alarm, double seconds)
 {
     if (alarm->link.next) take_out(&alarm->link);
-    alarm->due = ev_now(loop->ev) + seconds;
+    alarm->due = monotonic() + seconds;
     struct neap_link *at = loop->alarms.prev;
     while (at != &loop->alarms && neap_owner_of(at, struct neap_alarm, link)->due > alarm->due)
         at = at->prev;
@@ -185,6 +199,71 @@ void neap_alarm_clear(struct neap_loop *loop, struct neap_alarm *alarm)
     if (!alarm->link.next) return;
     take_out(&alarm->link);
     schedule(loop);
+}
+
+/* ---- timers of scripts ---- */
+
+/* libev keeps them in a heap, so many of them cost little. A timer that has fired is marked,
+ * and gone once the mark was taken. */
+struct neap_timer {
+    struct neap_slot head;
+    struct neap_loop *loop;
+    struct ev_timer timer;
+    struct neap_mark mark;
+};
+
+enum { TIMERS_MAX = 1 << 22 };
+static struct neap_slots script_timers = NEAP_SLOTS(struct neap_timer, TIMERS_MAX);
+
+static void on_timer(struct ev_loop *ev, struct ev_timer *timer, int events)
+{
+    (void)ev;
+    (void)events;
+    struct neap_timer *t = neap_owner_of(timer, struct neap_timer, timer);
+    neap_mark_set(t->loop, &t->mark, NEAP_READY_TIMER);
+}
+
+int neap_timer_set(struct neap_loop *loop, double seconds, struct neap_handle *handle)
+{
+    uint32_t slot;
+    struct neap_timer *t = neap_slots_take(&script_timers, &slot);
+    if (!t) return NEAP_E_MEMORY;
+    t->loop = loop;
+    t->mark.slot = slot;
+    /* libev counts from the time at which it last looked: a turn may be long */
+    double late = monotonic() - loop->polled_at;
+    ev_timer_init(&t->timer, on_timer, seconds + late, 0);
+    ev_timer_start(loop->ev, &t->timer);
+    *handle = (struct neap_handle){slot, t->head.gen};
+    return NEAP_OK;
+}
+
+static void end_timer(struct neap_timer *t, uint32_t slot)
+{
+    ev_timer_stop(t->loop->ev, &t->timer);
+    neap_mark_clear(t->loop, &t->mark);
+    neap_slots_give(&script_timers, slot);
+}
+
+int neap_timer_clear(uint32_t slot, uint32_t gen)
+{
+    struct neap_timer *t = neap_slots_find(&script_timers, slot, gen);
+    if (!t) return NEAP_E_STALE;
+    end_timer(t, slot);
+    return NEAP_OK;
+}
+
+static void timer_taken(uint32_t slot)
+{
+    end_timer(neap_slots_at(&script_timers, slot), slot);
+}
+
+static void end_timers(struct neap_loop *loop)
+{
+    for (uint32_t slot = 1; slot < script_timers.count; slot++) {
+        struct neap_timer *t = neap_slots_at(&script_timers, slot);
+        if ((t->head.gen & 1) && t->loop == loop) end_timer(t, slot);
+    }
 }
 
 /* ---- signals ---- */
@@ -264,6 +343,7 @@ struct neap_loop *neap_loop_create(void)
     list_init(&loop->chores);
     list_init(&loop->alarms);
     init_timers(loop, timers);
+    loop->polled_at = monotonic();
     loop->next = loops;
     loops = loop;
     return loop;
@@ -271,6 +351,7 @@ struct neap_loop *neap_loop_create(void)
 
 void neap_loop_destroy(struct neap_loop *loop)
 {
+    end_timers(loop);
     neap_streams_end(loop);
     neap_listeners_end(loop);
     neap_loop_catch_signals(loop, false);
@@ -286,7 +367,7 @@ void neap_loop_destroy(struct neap_loop *loop)
  * nothing to wait for: a loop with nothing else to do ends. */
 static double decay_pools(struct neap_loop *loop)
 {
-    double now = ev_now(loop->ev);
+    double now = loop->polled_at;
     if (now < loop->decay_at) return loop->decay_at - now;
     double again_ms = neap_pools_decay(now * 1000, DECAY_STEP_BYTES);
     double again = again_ms < 0 ? decay_idle_seconds : again_ms / 1000;
@@ -306,7 +387,14 @@ int neap_loop_poll(struct neap_loop *loop, double timeout)
     }
     ev_run(loop->ev, now ? EVRUN_NOWAIT : EVRUN_ONCE);
     ev_timer_stop(loop->ev, timer);
+    loop->polled_at = monotonic();
     return (int)loop->mark_count;
+}
+
+double neap_loop_now(struct neap_loop *loop)
+{
+    (void)loop;
+    return monotonic();
 }
 
 int neap_loop_pending(struct neap_loop *loop)

@@ -48,8 +48,9 @@ struct neap_loop {
     struct neap_link marks, chores, alarms;
     uint32_t mark_count;
     uint32_t pending_count; /* listeners, and streams with something to finish by themselves */
-    double decay_at; /* private: the loop's seconds when pools are looked at next; < 0: at once */
-    void *timers;    /* private to loop.c */
+    double polled_at;       /* private: the clock when the last poll ended */
+    double decay_at;        /* private: the clock when pools are looked at next */
+    void *timers;           /* private to loop.c */
 };
 
 typedef void neap_watch_ready(struct neap_watch *watch, int events);

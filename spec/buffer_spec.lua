@@ -270,7 +270,7 @@ describe("a growing buffer", function()
     assert.equal("buffer (released)", tostring(b))
   end)
 
-  pending("refuses put(slice) and pack after release at the caller's line "
+  it("refuses put(slice) and pack after release at the caller's line "
     .. "(put returns nil, …, closed; pack raises without a line)", function()
     local slice = assert(neap.copy("slice"))
     local b = make()

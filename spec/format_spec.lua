@@ -342,9 +342,7 @@ describe("a format", function()
     end)
   end
 
-  -- ---- not so yet ----
-
-  pending("integers of 7 bytes that do not fit raise (bits_of looks at 8 bytes only)", function()
+  it("integers of 7 bytes that do not fit raise", function()
     local s = assert(allocator:copy("########"))
     raises("slice:pack: ", function() s:pack("I7", 0, 0x0100000000000000ULL) end)
     raises("slice:pack: ", function() s:pack("i7", 0, 0x0080000000000000LL) end)
@@ -353,11 +351,15 @@ describe("a format", function()
     s:release()
   end)
 
-  pending("s alone has a length of 8 bytes, as the head of neap.format says", function()
-    check("<s", "\3\0\0\0\0\0\0\0abc", "abc")
+  it("s has a length of 1 to 6 bytes, and says so", function()
+    local s = assert(allocator:copy("########"))
+    for _, format in ipairs { "s", "s0", "s7", "s8" } do
+      raises("slice:unpack: s needs a number", function() s:unpack(format) end)
+    end
+    s:release()
   end)
 
-  pending("digits behind a letter that takes none raise, as in string.pack", function()
+  it("digits behind a letter that takes none raise, as in string.pack", function()
     local s = assert(allocator:copy("########"))
     for _, format in ipairs { "b3", "h2", "x9", "<4", "f2", "z3", "j4", " 3" } do
       raises("slice:unpack: ", function() s:unpack(format) end)
@@ -365,15 +367,15 @@ describe("a format", function()
     s:release()
   end)
 
-  pending("100 strings are unpacked (the code that is made has more than 200 locals)", function()
+  it("100 strings are unpacked", function()
     local s = assert(allocator:copy(("\0"):rep(100)))
     assert.equal(100, (select(101, s:unpack(("s1"):rep(100)))))
     assert.equal(100, (select(101, s:unpack(("z"):rep(100)))))
     s:release()
   end)
 
-  pending("sizes above 2^32 raise for unpack, and c of them for pack, at the caller's line "
-    .. "(explain's width wraps; rep's count too)", function()
+  it("sizes above 2^32 raise for unpack, and c of them for pack, at the caller's line",
+    function()
     local s = assert(allocator:copy("\0\0\0\0\1\0abcdef"))
     raises("slice:unpack: ", function() s:unpack("<s6") end)
     raises("slice:unpack: ", function() s:unpack("<s5") end)
@@ -383,7 +385,7 @@ describe("a format", function()
     s:release()
   end)
 
-  pending("a pack that raises has written nothing, earlier values included", function()
+  it("a pack that raises has written nothing, earlier values included", function()
     local s = assert(allocator:copy("########"))
     raises("slice:pack: ", function() s:pack("BB", 0, 7, 300) end)
     raises("pack: ", function() buffer:pack("BJ", 7, -1) end)
@@ -392,12 +394,12 @@ describe("a format", function()
     s:release()
   end)
 
-  pending("a value that does not fit buffer:pack raises at the caller's line", function()
+  it("a value that does not fit buffer:pack raises at the caller's line", function()
     raises("buffer:pack: ", function() buffer:pack("B", 300) end)
     raises("buffer:pack: ", function() buffer:pack("s1", ("x"):rep(256)) end)
   end)
 
-  pending("buffer:pack at the pool's limit is nil, message, limit, with nothing put", function()
+  it("buffer:pack at the pool's limit is nil, message, limit, with nothing put", function()
     local small = assert(neap.pool { min_size = 1024, limit = 2048, classes = false })
     local b = assert(neap.buffer(small))
     local result, _, name = b:pack("Bz", 1, ("x"):rep(4000))

@@ -410,8 +410,8 @@ describe("a view", function()
     end)
   end)
 
-  pending("shows no byte that is not its own when its reader is collected meanwhile "
-    .. "(hexdump holds a pointer while it makes strings)", function()
+  it("shows no byte that is not its own when its reader is collected meanwhile",
+    function()
     local bytes = ("0123456789abcdef"):rep(1000)
     local slice = assert(neap.copy(bytes))
     local expected = slice:hexdump()
@@ -428,7 +428,7 @@ describe("a view", function()
     assert.equal(0, wrong)
   end)
 
-  pending("of a made-up size shows nothing: str, hexdump and unpack believe the size", function()
+  it("of a made-up size shows nothing", function()
     local ffi = require("ffi")
     local r = over("bytes")
     local v = assert(r:peek(5))

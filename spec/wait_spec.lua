@@ -98,13 +98,16 @@ describe("a wait on a connection", function()
   helper.watch(before_each, after_each)
   local conn, peer
 
-  before_each(function() conn, peer = helper.pair() end)
-  after_each(function()
-    conn:close()
-    peer:close()
-  end)
+  local function with_pair(fn)
+    return function()
+      conn, peer = helper.pair()
+      fn()
+      conn:close()
+      peer:close()
+    end
+  end
 
-  it("fails with timeout and keeps the bytes that came", function()
+  it("fails with timeout and keeps the bytes that came", with_pair(function()
     peer:send("abc")
     conn:set_timeout(0.02)
     local slice, message, name = conn:read(4)
@@ -116,25 +119,25 @@ describe("a wait on a connection", function()
     slice = assert(conn:read(4))
     assert.equal("abcd", slice:str())
     slice:release()
-  end)
+  end))
 
-  it("does not end before its time when bytes come", function()
+  it("does not end before its time when bytes come", with_pair(function()
     conn:set_timeout(60)
     peer:send("x")
     local slice = assert(conn:read(1))
     slice:release()
     conn:set_timeout(nil)
-  end)
+  end))
 
-  it("above the watermark ends with timeout, and the bytes still go out", function()
+  it("above the watermark ends with timeout, and the bytes still go out", with_pair(function()
     conn:set_timeout(0.02)
     local block, sent = ("x"):rep(65536), 0
-    local ok, name
+    local ok, message, name
     repeat
-      ok, _, name = conn:write(block)
+      ok, message, name = conn:write(block)
       sent = sent + #block
     until not ok
-    assert.equal("timeout", name)
+    assert.equal("timeout", name, message)
     assert.equal("limit", select(3, conn:try_write("more")))
     conn:set_timeout(nil)
     local got = 0
@@ -145,13 +148,13 @@ describe("a wait on a connection", function()
     assert.equal(sent, got)
     assert.is_true(conn:try_write("more"))
     assert.equal("more", peer:recv_exactly(4))
-  end)
+  end))
 
-  it("refuses times that are none", function()
+  it("refuses times that are none", with_pair(function()
     for _, bad in ipairs { -1, 0 / 0, math.huge, "1" } do
       raises("conn:set_timeout: seconds", function() conn:set_timeout(bad) end)
     end
-  end)
+  end))
 end)
 
 describe("a handler", function()

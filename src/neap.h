@@ -218,6 +218,10 @@ int neap_slice_check(uint32_t slot, uint32_t gen, uint32_t offset, uint32_t size
 int neap_slice_set(uint32_t slot, uint32_t gen, uint32_t offset, int number, double value);
 int neap_slice_set_bits(uint32_t slot, uint32_t gen, uint32_t offset, int number, uint64_t bits);
 
+/* What neap_slice_set() and neap_slice_write() would answer, with nothing written. */
+int neap_slice_try_set(uint32_t slot, uint32_t gen, uint32_t offset, int number, double value);
+int neap_slice_try_write(uint32_t slot, uint32_t gen, uint32_t offset, uint32_t size);
+
 /* Write bytes. err: STALE, RANGE, OVERLAP, READ_ONLY. */
 int neap_slice_write(uint32_t slot, uint32_t gen, uint32_t offset, const char *bytes,
                      uint32_t size);
@@ -309,6 +313,9 @@ int neap_buffer_set_bits(uint32_t slot, uint32_t gen, uint32_t offset, int numbe
  * own: returns owned.  err: STALE. */
 int neap_buffer_take(uint32_t slot, uint32_t gen, struct neap_handle *slice);
 
+/* Drop the bytes behind the first `size`. err: STALE, RANGE (it has fewer). */
+int neap_buffer_truncate(uint32_t slot, uint32_t gen, uint32_t size);
+
 /* Drop the bytes; one usual buf is kept for the next ones. err: STALE. */
 int neap_buffer_reset(uint32_t slot, uint32_t gen);
 
@@ -339,7 +346,8 @@ int neap_reader_room(uint32_t slot, uint32_t gen, uint32_t want, struct neap_roo
 /* `n` bytes were put into the room. err: STALE, RANGE. */
 int neap_reader_filled(uint32_t slot, uint32_t gen, uint32_t n);
 
-/* The bytes, copied in. own: borrows.  err: as neap_reader_room(). */
+/* Bytes, copied in. Returns how many were: fewer than n when there is no room for more, and why
+ * not when it is none. own: borrows.  err: as neap_reader_room(). */
 int neap_reader_feed(uint32_t slot, uint32_t gen, const char *bytes, uint32_t n);
 
 /* Nothing more will come, because of `err` (NEAP_E_EOF: the regular end). */
@@ -378,6 +386,10 @@ const uint8_t *neap_view_bytes(uint32_t slot, uint32_t gen, uint32_t epoch);
 /* A number in a view of `size` bytes, as neap_slice_get(). */
 double neap_view_get(uint32_t slot, uint32_t gen, uint32_t epoch, uint32_t size, uint32_t offset,
                      int number);
+
+/* Copy n bytes of a view of `size` bytes into room. err: STALE, RANGE. */
+int neap_view_copy(uint32_t slot, uint32_t gen, uint32_t epoch, uint32_t size, uint32_t offset,
+                   uint32_t n, char *room);
 
 /* The bits of a number in a view, as neap_slice_get_bits(). */
 uint64_t neap_view_bits(uint32_t slot, uint32_t gen, uint32_t epoch, uint32_t size, uint32_t offset,

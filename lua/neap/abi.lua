@@ -12,7 +12,6 @@ struct neap_lua_slice { const uint32_t slot; const uint32_t gen; };
 struct neap_lua_pool { const uint32_t slot; const uint32_t gen; };
 struct neap_lua_allocator { const uint32_t slot; const uint32_t gen; };
 struct neap_lua_buffer { const uint32_t slot; const uint32_t gen; };
-struct neap_lua_reader { const uint32_t reader_slot; const uint32_t reader_gen; };
 struct neap_lua_view {
   const uint32_t slot; const uint32_t gen; const uint32_t epoch; const uint32_t size;
 };

@@ -121,32 +121,46 @@ function Buffer:put_varint(value)
   return outcome(self, C.neap_buffer_put_varint(self.slot, self.gen, bits), "put_varint")
 end
 
+-- What stops a pack in the middle; what it appended so far is cut off again.
+local function stop(code, value)
+  if code == C.NEAP_E_RANGE then
+    check.raise(("buffer:pack: %s does not fit"):format(tostring(value)))
+  end
+  error({ code = code }, 0)
+end
+
 local packer = format.packers({
   put = function(self, _, number, value)
     check.number(value, "buffer:pack")
     local code = C.neap_buffer_put_number(self.slot, self.gen, number, value)
-    if code < 0 then error(errors.text(code), 0) end
+    if code < 0 then stop(code, value) end
   end,
   put_bits = function(self, _, number, value)
     local bits = common.bits_of(value, number)
     if not bits then check.raise("buffer:pack: an integer that fits is needed") end
     local code = C.neap_buffer_put_bits(self.slot, self.gen, number, bits)
-    if code < 0 then error(errors.text(code), 0) end
+    if code < 0 then stop(code, value) end
   end,
   put_bytes = function(self, _, bytes)
     local code = C.neap_buffer_put(self.slot, self.gen, bytes, #bytes)
-    if code < 0 then error(errors.text(code), 0) end
+    if code < 0 then stop(code, bytes) end
   end,
 })
 
---- Appends values by a format of string.pack (see neap.format).
+--- Appends values by a format of string.pack (see neap.format): all of them, or none.
+--- @return neap.Buffer|nil self, string? message, string? name
 function Buffer:pack(format_text, ...)
   check_self(self, "pack")
   check.string(format_text, "buffer:pack: format")
   local fn, message = packer(format_text)
   if not fn then check.raise("buffer:pack: " .. message) end
-  fn(self, 0, ...)
-  return self
+  local size = C.neap_buffer_size(self.slot, self.gen)
+  if size < 0 then check.raise("buffer:pack: the buffer was released before") end
+  local ok, err = pcall(fn, self, 0, ...)
+  if ok then return self end
+  C.neap_buffer_truncate(self.slot, self.gen, size)
+  if type(err) == "table" then return errors.failure("buffer:pack", err.code) end
+  error(err, 0)
 end
 
 --- Appends n zero bytes, to be written later. @return integer|nil offset, string?, string?

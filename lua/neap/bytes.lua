@@ -38,30 +38,36 @@ M.width_of = width_of
 
 local int64_t, uint64_t = ffi.typeof("int64_t"), ffi.typeof("uint64_t")
 
---- The 64 bits of what a script gave as an integer, if it fits the number.
+local U64 = uint64_t(1)
+
+--- The bits of what a script gave as an integer, if it fits the number.
 --- @return ffi.cdata*|nil
 function M.bits_of(value, number)
   local signed = bit.band(number, SIGNED) ~= 0
   if type(value) == "number" then
-    if value ~= math.floor(value) or value < (signed and -0x1p53 or 0) or value > 0x1p53 then
-      return nil
-    end
-    return ffi.cast(uint64_t, int64_t(value))
+    if value ~= math.floor(value) or value < -0x1p53 or value > 0x1p53 then return nil end
+    value = int64_t(value)
   end
-  if ffi.istype(int64_t, value) then
-    if not signed and value < 0 then return nil end
-  elseif not ffi.istype(uint64_t, value) or (signed and value > 0x7fffffffffffffffULL) then
+  local is_signed = ffi.istype(int64_t, value)
+  if not is_signed and not ffi.istype(uint64_t, value) then return nil end
+  local negative = is_signed and value < 0
+  local bits = 8 * width_of(number)
+  if signed then
+    local magnitude = ffi.cast(uint64_t, negative and -(value + 1) or value)
+    if magnitude >= bit.lshift(U64, bits - 1) then return nil end
+  elseif negative or (bits < 64 and ffi.cast(uint64_t, value) >= bit.lshift(U64, bits)) then
     return nil
   end
   return ffi.cast(uint64_t, value)
 end
 
-local function hex_line(data, at, n)
+local function hex_line(bytes, at)
   local hex, text = {}, {}
+  local n = math.min(16, #bytes - at)
   for i = 0, 15 do
-    hex[#hex + 1] = i < n and ("%02x"):format(data[at + i]) or "  "
+    local byte = bytes:byte(at + i + 1) or 32
+    hex[#hex + 1] = i < n and ("%02x"):format(byte) or "  "
     if i == 7 then hex[#hex + 1] = "" end
-    local byte = i < n and data[at + i] or 32
     text[#text + 1] = (byte >= 32 and byte < 127) and string.char(byte) or "."
   end
   return ("%08x  %s  |%s|"):format(at, table.concat(hex, " "), table.concat(text):sub(1, n))
@@ -74,7 +80,8 @@ end
 ---   get(self, offset, number) → number, NaN when that fails
 ---   bits(self, offset, number) → uint64_t
 ---   explain(self, name, offset, width): raises for what get() refused, if it did
----   data(self) → uint8_t *, size; nil when stale
+---   size(self, name) → bytes; raises when stale
+---   copy(self, offset, n) → string, of bytes that are there
 ---   find(self, bytes, from) → offset, nil; raises
 function M.install(methods, kind)
   local check_self, get, bits, explain = kind.check, kind.get, kind.bits, kind.explain
@@ -123,7 +130,7 @@ function M.install(methods, kind)
   --- The bytes as a Lua string (a copy, and interned); from and to as in string.sub.
   function methods:str(from, to)
     check_self(self, "str")
-    local data, size = kind.data(self, "str")
+    local size = kind.size(self, "str")
     from, to = from or 1, to or -1
     if type(from) ~= "number" or type(to) ~= "number" or from ~= from or to ~= to then
       check.raise(prefix .. "str: from and to must be numbers")
@@ -132,24 +139,25 @@ function M.install(methods, kind)
     if to < 0 then to = size + to + 1 end
     from, to = math.max(math.floor(from), 1), math.min(math.floor(to), size)
     if from > to then return "" end
-    return ffi.string(data + (from - 1), to - from + 1)
+    return (kind.copy(self, from - 1, to - from + 1))
   end
 
   --- The bytes as `hexdump -C` shows them.
   function methods:hexdump()
     check_self(self, "hexdump")
-    local data, size = kind.data(self, "hexdump")
+    local bytes = kind.copy(self, 0, kind.size(self, "hexdump"))
     local lines = {}
-    for at = 0, size - 1, 16 do
-      lines[#lines + 1] = hex_line(data, at, math.min(16, size - at))
-    end
+    for at = 0, #bytes - 1, 16 do lines[#lines + 1] = hex_line(bytes, at) end
     return table.concat(lines, "\n")
   end
 
   local function part(self, offset, n)
-    local data, size = kind.data(self, "unpack")
-    if n > size or offset > size - n then explain(self, "unpack", offset, n) end
-    return ffi.string(data + offset, n)
+    local size = kind.size(self, "unpack")
+    if n > size or offset > size - n then
+      check.raise(("%sunpack: %.0f bytes at offset %.0f reach past the %d bytes"):format(prefix, n,
+        offset, size))
+    end
+    return (kind.copy(self, offset, n))
   end
 
   local unpacker = format.unpackers({
@@ -185,10 +193,12 @@ function M.install(methods, kind)
 end
 
 --- What tostring shows of some bytes.
-function M.preview(data, size)
-  local shown = math.min(size, 16)
-  local text = ffi.string(data, shown):gsub("[^\32-\126]", ".")
-  return ("%q%s"):format(text, size > shown and "…" or "")
+--- @param first string the first of them, at most PREVIEW
+function M.preview(first, size)
+  local text = first:gsub("[^\32-\126]", ".")
+  return ("%q%s"):format(text, size > #first and "…" or "")
 end
+
+M.PREVIEW = 16
 
 return abi.keep("neap.bytes", M)

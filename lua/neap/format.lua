@@ -3,7 +3,7 @@
 ---   < > =        little-endian, big-endian, native order (which is also the start)
 ---   b B h H i I l L j J T, i[n] I[n] with n from 1 to 8   integers
 ---   f d n        floats    x  a byte of padding
----   c[n] s[n] z  strings: of n bytes, behind a length of n bytes (8), ended by a zero byte
+---   cN sN z      strings: of N bytes, behind a length of N bytes (1 to 6), ended by a zero byte
 --- Integers of 7 and 8 bytes are 64-bit cdata, smaller ones numbers. Alignment (`!`) is not
 --- spoken: protocols spell their padding out.
 
@@ -18,6 +18,7 @@ local CACHED = 1024 -- formats kept; a script that makes more of them starts ane
 
 local M = {}
 
+local ORDERS = { ["<"] = 0, [">"] = BIG, ["="] = NATIVE }
 local integers = { b = 1, h = 2, i = 4, l = 8, j = 8, T = 8 }
 local floats = { f = 4, d = 8, n = 8 }
 
@@ -28,6 +29,9 @@ local function integer(letter, width, order)
 end
 
 local function one_item(letter, count, order)
+  if count and not letter:find("[iIsc]") then
+    return nil, ("%q takes no number"):format(letter)
+  end
   local width = integers[letter] or integers[letter:lower()]
   if letter == "T" then width = 8 end
   if width then
@@ -40,11 +44,13 @@ local function one_item(letter, count, order)
   end
   if letter == "x" then return { what = "padding", width = 1 } end
   if letter == "z" then return { what = "zero" } end
-  if letter == "c" and count then return { what = "bytes", width = count } end
+  if letter == "c" then
+    if not count or count > C.NEAP_BUF_MAX_BYTES then return nil, "c needs a number up to 2^30" end
+    return { what = "bytes", width = count }
+  end
   if letter == "s" then
-    local prefix = count or 8
-    if prefix < 1 or prefix > 6 then return nil, "a string's length has 1 to 6 bytes here" end
-    return { what = "string", prefix = integer("I", prefix, order) }
+    if not count or count < 1 or count > 6 then return nil, "s needs a number from 1 to 6" end
+    return { what = "string", prefix = integer("I", count, order) }
   end
   return nil, ("%q is no format here"):format(letter)
 end
@@ -55,10 +61,9 @@ local function parse(format)
   while at <= #format do
     local letter, digits = format:match("^(.)(%d*)", at)
     at = at + #letter + #digits
-    if letter == "<" then order = 0
-    elseif letter == ">" then order = BIG
-    elseif letter == "=" then order = NATIVE
-    elseif letter ~= " " then
+    local orders = digits == "" and ORDERS[letter]
+    if orders then order = orders
+    elseif letter ~= " " or digits ~= "" then
       local item, message = one_item(letter, tonumber(digits), order)
       if not item then return nil, message end
       items[#items + 1] = item
@@ -84,12 +89,11 @@ local unpack_code = {
     return ("local v%d = bytes(self, at, %d) at = at + %d"):format(i, item.width, item.width)
   end,
   string = function(item, i)
-    return ("local n%d = get(self, at, %d) at = at + %d local v%d = bytes(self, at, n%d) "
-      .. "at = at + n%d"):format(i, item.prefix.number, item.prefix.width, i, i, i)
+    return ("n = get(self, at, %d) at = at + %d local v%d = bytes(self, at, n) at = at + n")
+      :format(item.prefix.number, item.prefix.width, i)
   end,
   zero = function(_, i)
-    return ("local n%d = zero(self, at) local v%d = bytes(self, at, n%d) at = at + n%d + 1")
-      :format(i, i, i, i)
+    return ("n = zero(self, at) local v%d = bytes(self, at, n) at = at + n + 1"):format(i)
   end,
 }
 
@@ -151,7 +155,7 @@ function M.unpackers(kind)
     if not items then return nil, message end
     local names = names_of(items)
     names[#names + 1] = "at"
-    local source = "local get, bits, bytes, zero, skip = ...\nreturn function(self, at)\n"
+    local source = "local get, bits, bytes, zero, skip = ...\nreturn function(self, at)\nlocal n\n"
       .. statements(items, unpack_code) .. "\nreturn " .. table.concat(names, ", ") .. "\nend"
     local make = assert(loadstring(source, check.chunk_name("unpack " .. format)))
     return make(kind.get, kind.bits, kind.bytes, kind.zero, kind.skip)

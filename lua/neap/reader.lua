@@ -20,7 +20,6 @@ local AGAIN, OK = C.NEAP_E_AGAIN, C.NEAP_OK
 local SHORT, OVERSIZED = C.NEAP_E_SHORT, C.NEAP_E_OVERSIZED
 local U32 = 0xffffffff
 local I32 = 0x7fffffff
-local chars_t = ffi.typeof("const char *")
 local MAX = C.NEAP_MAX_READ_BYTES
 local new_view = view.new
 
@@ -46,6 +45,9 @@ function M.install(methods, kind)
       return errors.fail(("%s: the peer closed its side after %d of these bytes"):format(where,
         buffered), "short")
     end
+    local own, own_name = nil, nil
+    if kind.failure and code == C.NEAP_E_SYSTEM then own, own_name = kind.failure(self) end
+    if own then return errors.fail(where .. ": " .. tostring(own), own_name or "system") end
     if code == OVERSIZED then where = where .. " (see max_read)" end
     return errors.failure(where, code)
   end
@@ -212,47 +214,63 @@ end
 
 -- ---- readers over anything ----
 
-local reader_t = ffi.typeof("struct neap_lua_reader")
 local handle_t = ffi.typeof("struct neap_handle")
+local ASKED = 16384       -- bytes asked of a source at a time
+local EMPTY_IN_A_ROW = 100 -- empty strings, after which a source is taken to be stuck
+
+-- A table, and no cdata as other handles are: its source may refer to it, and LuaJIT collects
+-- such a cycle only between tables. Its fields are the C reader's slot and generation, which C
+-- checks, and what is to be kept with it.
 local Reader = {}
-local sources = setmetatable({}, { __mode = "k" })
-local ASKED = 16384 -- bytes asked of a source at a time
+local reader_metatable = { __index = Reader, __metatable = "neap.reader" }
 
 local function check_reader(self, name)
-  if not ffi.istype(reader_t, self) then
+  if getmetatable(self) ~= "neap.reader" then
     check.raise("reader:" .. name .. ": called on " .. type(self) .. ", not on a reader")
   end
 end
 
-local function feed(self, x)
-  if slice.is_slice(x) then
-    local size = C.neap_slice_size(x.slot, x.gen)
-    if size < 0 then error("neap.reader: the source returned a slice that was released", 0) end
-    local code = C.neap_reader_feed(self.reader_slot, self.reader_gen,
-      cast(chars_t, C.neap_slice_bytes(x.slot, x.gen)), size)
-    x:release()
-    return code
-  end
-  return (C.neap_reader_feed(self.reader_slot, self.reader_gen, x, #x))
+-- Bytes for which there is no room at the moment are kept for the next time.
+local function feed(self, bytes)
+  local code = C.neap_reader_feed(self.reader_slot, self.reader_gen, bytes, #bytes)
+  local fed = code > 0 and code or 0
+  self.left = fed < #bytes and bytes:sub(fed + 1) or nil
+  if code < 0 then return code end
+  return OK
 end
 
---- Ask the source once: bytes, the end, or an error, which reads then report.
-local function fill_from_source(self, want)
-  local source = sources[self]
-  if not source then return C.NEAP_E_CLOSED end
-  local x, message, name = source(math.max(want, ASKED))
-  if type(x) == "string" or slice.is_slice(x) then
-    if #x > math.max(want, ASKED) then
-      error(("neap.reader: the source returned %d bytes when asked for at most %d"):format(#x,
-        math.max(want, ASKED)), 0)
-    end
-    return (feed(self, x))
-  elseif x ~= nil then
-    error("neap.reader: the source must return a string, a slice or nil, got " .. type(x), 0)
+local function ask(self, most)
+  C.neap_reader_idle(self.reader_slot, self.reader_gen) -- the source may wait
+  local x, message, name = self.source(most)
+  if slice.is_slice(x) then
+    local bytes = x:str()
+    x:release()
+    x = bytes
+  elseif x ~= nil and type(x) ~= "string" then
+    check.raise("neap.reader: the source must return a string, a slice or nil, got " .. type(x))
   end
-  local code = message and errors.code(name) or C.NEAP_E_EOF
-  C.neap_reader_end(self.reader_slot, self.reader_gen, code)
-  return OK
+  if x and #x > most then
+    check.raise(("neap.reader: the source returned %d bytes when asked for at most %d"):format(#x,
+      most))
+  end
+  return x, message, name
+end
+
+--- Ask the source: for bytes, the end, or an error, which reads then report.
+local function fill_from_source(self, want)
+  if self.left then return (feed(self, self.left)) end
+  if not self.source then return C.NEAP_E_CLOSED end
+  for _ = 1, EMPTY_IN_A_ROW do
+    local x, message, name = ask(self, math.max(want, ASKED))
+    if not x then
+      self.failure, self.failure_name = message, name
+      C.neap_reader_end(self.reader_slot, self.reader_gen,
+        (message and name ~= "eof") and C.NEAP_E_SYSTEM or C.NEAP_E_EOF)
+      return OK
+    end
+    if x ~= "" then return (feed(self, x)) end
+  end
+  check.raise("neap.reader: the source returned nothing but empty strings")
 end
 
 M.install(Reader, {
@@ -260,16 +278,15 @@ M.install(Reader, {
   fill = fill_from_source,
   check = check_reader,
   tell = function() return "reader" end,
+  failure = function(self) return self.failure, self.failure_name end,
 })
 
 --- Later reads are "closed"; slices that were handed out stay. Twice is harmless.
 function Reader:close()
   check_reader(self, "close")
   C.neap_reader_close(self.reader_slot, self.reader_gen)
-  sources[self] = nil
+  self.source, self.left = nil, nil
 end
-
-ffi.metatype(reader_t, { __index = Reader, __metatable = "neap.reader" })
 
 local reader_options = { max_read = MAX }
 
@@ -291,9 +308,10 @@ function M.new(home, source, options)
   local made = handle_t()
   local code = C.neap_reader_create(home.slot, home.gen, given.max_read, made)
   if code < 0 then return errors.failure("neap.reader", code) end
-  local self = ffi.gc(reader_t(made.slot, made.gen), C.neap_reader_finalize)
-  sources[self] = source
-  return self
+  return setmetatable({
+    reader_slot = made.slot, reader_gen = made.gen, source = source,
+    handle = ffi.gc(made, C.neap_reader_finalize),
+  }, reader_metatable)
 end
 
 return abi.keep("neap.reader", M)

@@ -217,10 +217,14 @@ local function explain(self, name, offset, width)
   check.raise("slice:" .. name .. ": " .. text_of(code))
 end
 
-local function data_of(self, name)
+local function size_of(self, name)
   local size = C.neap_slice_size(self.slot, self.gen)
   if size < 0 then check.raise("slice:" .. name .. ": " .. text_of(size)) end
-  return C.neap_slice_bytes(self.slot, self.gen), size
+  return size
+end
+
+local function copy_of(self, offset, n)
+  return ffi.string(C.neap_slice_bytes(self.slot, self.gen) + offset, n)
 end
 
 local function find(self, bytes, from)
@@ -242,7 +246,8 @@ common.install(Slice, {
     return value
   end,
   explain = explain,
-  data = data_of,
+  size = size_of,
+  copy = copy_of,
   find = find,
 })
 
@@ -280,37 +285,53 @@ for plain, number in pairs(common.wide) do
   end
 end
 
-local packer = format.packers({
+local function pack_failed(self, offset, width, value, code)
+  if code < 0 then set_failed(self, "pack", offset, width, value, code) end
+end
+
+-- A pack that raises has written nothing: all is tried before any is written.
+local try = format.packers({
   put = function(self, offset, number, value)
     check.number(value, "slice:pack")
-    local code = C.neap_slice_set(self.slot, self.gen, offset, number, value)
-    if code < 0 then
-      set_failed(self, "pack", offset, common.width_of(number), value, code)
-    end
+    pack_failed(self, offset, common.width_of(number), value,
+      C.neap_slice_try_set(self.slot, self.gen, offset, number, value))
   end,
   put_bits = function(self, offset, number, value)
-    local bits = common.bits_of(value, number)
-    if not bits then check.raise("slice:pack: an integer that fits is needed") end
-    local code = C.neap_slice_set_bits(self.slot, self.gen, offset, number, bits)
-    if code < 0 then
-      set_failed(self, "pack", offset, common.width_of(number), value, code)
+    if not common.bits_of(value, number) then
+      check.raise("slice:pack: an integer that fits is needed")
     end
+    local width = common.width_of(number)
+    pack_failed(self, offset, width, value,
+      C.neap_slice_try_write(self.slot, self.gen, offset, width))
   end,
   put_bytes = function(self, offset, bytes)
-    local code = C.neap_slice_write(self.slot, self.gen, offset, bytes, #bytes)
-    if code < 0 then set_failed(self, "pack", offset, #bytes, "a string", code) end
+    pack_failed(self, offset, #bytes, "a string",
+      C.neap_slice_try_write(self.slot, self.gen, offset, #bytes))
   end,
 })
 
---- Writes values by a format of string.pack (see neap.format) at an offset.
+local write = format.packers({
+  put = function(self, offset, number, value)
+    C.neap_slice_set(self.slot, self.gen, offset, number, value)
+  end,
+  put_bits = function(self, offset, number, value)
+    C.neap_slice_set_bits(self.slot, self.gen, offset, number, common.bits_of(value, number))
+  end,
+  put_bytes = function(self, offset, bytes)
+    C.neap_slice_write(self.slot, self.gen, offset, bytes, #bytes)
+  end,
+})
+
+--- Writes values by a format of string.pack (see neap.format) at an offset: all, or none.
 --- @return integer the offset behind them
 function Slice:pack(format_text, offset, ...)
   check_self(self, "pack")
   check.string(format_text, "slice:pack: format")
   check.whole(offset, U32, "slice:pack: offset")
-  local fn, message = packer(format_text)
+  local fn, message = try(format_text)
   if not fn then check.raise("slice:pack: " .. message) end
-  return fn(self, offset, ...)
+  fn(self, offset, ...)
+  return write(format_text)(self, offset, ...)
 end
 
 -- ---- bytes ----
@@ -363,7 +384,7 @@ local function describe(self)
   if C.neap_slice_info(self.slot, self.gen, info) < 0 then return "slice (released)" end
   local size = info.bound - info.base
   return ("slice of %d bytes %s (free prefix %d, in a buf of %d)"):format(size,
-    common.preview(C.neap_slice_bytes(self.slot, self.gen), size), info.base - info.free,
+    common.preview(copy_of(self, 0, math.min(size, common.PREVIEW)), size), info.base - info.free,
     info.buf_bytes)
 end
 

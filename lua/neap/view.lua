@@ -13,6 +13,7 @@ local slice = require("neap.slice")
 local C = abi.C
 local view_t = ffi.typeof("struct neap_lua_view")
 local c_view_t = ffi.typeof("struct neap_view *")
+local chars_t = ffi.typeof("char[?]")
 local U32 = 0xffffffff
 
 local M = {}
@@ -27,7 +28,7 @@ end
 local stale_text = "the reader has read, peeked or skipped since (view:retain() keeps the bytes)"
 
 local function is_stale(self)
-  return C.neap_view_bytes(self.slot, self.gen, self.epoch) == nil
+  return C.neap_view_copy(self.slot, self.gen, self.epoch, self.size, 0, 0, nil) < 0
 end
 
 local function explain(self, name, offset, width)
@@ -38,10 +39,17 @@ local function explain(self, name, offset, width)
   end
 end
 
-local function data_of(self, name)
-  local data = C.neap_view_bytes(self.slot, self.gen, self.epoch)
-  if data == nil then check.raise("view:" .. name .. ": " .. stale_text) end
-  return data, self.size
+local function size_of(self, name)
+  if is_stale(self) then check.raise("view:" .. name .. ": " .. stale_text) end
+  return self.size
+end
+
+-- By way of C, which looks whether the reader is still there: nothing here keeps it.
+local function copy_of(self, offset, n)
+  local room = chars_t(n)
+  local code = C.neap_view_copy(self.slot, self.gen, self.epoch, self.size, offset, n, room)
+  if code < 0 then check.raise("view: " .. stale_text) end
+  return ffi.string(room, n)
 end
 
 local function find(self, bytes, from)
@@ -66,7 +74,8 @@ common.install(View, {
     return value
   end,
   explain = explain,
-  data = data_of,
+  size = size_of,
+  copy = copy_of,
   find = find,
 })
 
@@ -105,7 +114,8 @@ ffi.metatype(view_t, {
   __len = function(self) return self.size end,
   __tostring = function(self)
     if is_stale(self) then return "view (stale)" end
-    return ("view of %d bytes %s"):format(self.size, common.preview(data_of(self), self.size))
+    return ("view of %d bytes %s"):format(self.size, common.preview(
+      copy_of(self, 0, math.min(self.size, common.PREVIEW)), self.size))
   end,
   __metatable = "neap.view",
 })

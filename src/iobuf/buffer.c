@@ -163,7 +163,7 @@ int neap_buffer_put_slice(uint32_t slot, uint32_t gen, uint32_t slice_slot, uint
     const struct neap_slice *s = neap_slice_of(slice_slot, slice_gen);
     if (!s) return neap_slice_stale();
     struct neap_buffer *b = buffer_of(slot, gen);
-    return b ? put(b, neap_slice_data(s), neap_slice_bytes_count(s)) : NEAP_E_CLOSED;
+    return b ? put(b, neap_slice_data(s), neap_slice_bytes_count(s)) : NEAP_E_STALE;
 }
 
 int neap_buffer_put_bits(uint32_t slot, uint32_t gen, int number, uint64_t bits)
@@ -251,6 +251,25 @@ int neap_buffer_take(uint32_t slot, uint32_t gen, struct neap_handle *handle)
         neap_slice_end(piece, NEAP_DROPPED); /* a buf that reset() kept */
     }
     return 0;
+}
+
+int neap_buffer_truncate(uint32_t slot, uint32_t gen, uint32_t size)
+{
+    struct neap_buffer *b = buffer_of(slot, gen);
+    if (!b) return NEAP_E_STALE;
+    if (size > b->size) return NEAP_E_RANGE;
+    if (size == 0) {
+        drop_pieces(b);
+        return NEAP_OK;
+    }
+    uint32_t left = size;
+    uint32_t last = b->first;
+    while (left > neap_slice_bytes_count(neap_slice_at(last))) {
+        left -= neap_slice_bytes_count(neap_slice_at(last));
+        last = neap_slice_at(last)->queued;
+    }
+    cut_back(b, last, neap_slice_at(last)->base + left, size);
+    return NEAP_OK;
 }
 
 int neap_buffer_reset(uint32_t slot, uint32_t gen)

@@ -198,16 +198,17 @@ int neap_reader_feed(uint32_t slot, uint32_t gen, const char *bytes, uint32_t n)
 {
     struct neap_reader *r = neap_reader_of(slot, gen);
     if (!r) return NEAP_E_STALE;
-    for (uint32_t done = 0; done < n;) {
+    uint32_t done = 0;
+    while (done < n) {
         struct neap_room room;
         int result = neap_reader_make_room(r, unread(r) + 1, &room);
-        if (result < 0) return result;
+        if (result < 0) return done ? (int)done : result;
         uint32_t part = smaller(n - done, room.size);
         memcpy(room.at, bytes + done, part);
         neap_reader_got(r, part);
         done += part;
     }
-    return NEAP_OK;
+    return (int)done;
 }
 
 int neap_reader_end(uint32_t slot, uint32_t gen, int err)
@@ -434,6 +435,16 @@ int neap_view_find(const struct neap_view *view, const char *bytes, uint32_t siz
     if (from > view->size) return NEAP_E_RANGE;
     int64_t at = neap_find(in, view->size, bytes, size, from);
     return at < 0 ? NEAP_E_EOF : (int)at;
+}
+
+int neap_view_copy(uint32_t slot, uint32_t gen, uint32_t epoch, uint32_t size, uint32_t offset,
+                   uint32_t n, char *room)
+{
+    const uint8_t *in = whole(&(struct neap_view){slot, gen, epoch, size});
+    if (!in) return NEAP_E_STALE;
+    if (offset > size || n > size - offset) return NEAP_E_RANGE;
+    if (n) memcpy(room, in + offset, n);
+    return NEAP_OK;
 }
 
 int neap_view_equals(const struct neap_view *view, const char *bytes, uint32_t size)

@@ -94,7 +94,7 @@ describe("a slice of a string", function()
     local s = assert(neap.slice(("x"):rep(4 * MIB)))
     local front, clone = s:split(10), s:retain()
     for _, owner in ipairs { s, clone, front } do
-      assert.is_true(held() - before > 4096)
+      assert.is_true(held() - before > 3072)
       owner:release()
     end
     assert.is_true(held() - before < 1024)
@@ -117,7 +117,7 @@ describe("a slice of a string", function()
       return conn:write(assert(neap.slice(("0123456789abcdef"):rep(n / 16))))
     end)
     helper.turn()
-    assert.is_true(held() - before > 8192)
+    assert.is_true(held() - before > 7168)
     local seen = 0
     while seen < n do
       local part = peer:recv()

@@ -402,7 +402,8 @@ int neap_view_equals(const struct neap_view *view, const char *bytes, uint32_t s
 /* Unread bytes that are here. err: STALE. */
 int neap_reader_buffered(uint32_t slot, uint32_t gen);
 
-/* The caller goes to wait: a reader with nothing unread gives its buf back. err: STALE. */
+/* The caller may go to wait: a reader with nothing unread gives its buf back, unless slices keep
+ * that alive anyway. err: STALE. */
 int neap_reader_idle(uint32_t slot, uint32_t gen);
 
 /* Drop what is unread; later reads are CLOSED. Twice is harmless. err: STALE. */

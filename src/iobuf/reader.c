@@ -95,7 +95,7 @@ int neap_reader_idle(uint32_t slot, uint32_t gen)
 {
     struct neap_reader *r = neap_reader_of(slot, gen);
     if (!r) return NEAP_E_STALE;
-    neap_reader_rest(r);
+    if (r->buf && r->buf->refs == 1) neap_reader_rest(r);
     return NEAP_OK;
 }
 

@@ -58,6 +58,11 @@ int neap_slice_set_bits(uint32_t slot, uint32_t gen, uint32_t offset, int number
     return result;
 }
 
+static bool encode(int number, double value, uint64_t *bits)
+{
+    return neap_number_known(number) && neap_number_encode(number, value, bits);
+}
+
 int neap_slice_try_write(uint32_t slot, uint32_t gen, uint32_t offset, uint32_t size)
 {
     return writable(neap_slice_of(slot, gen), offset, size);
@@ -66,16 +71,14 @@ int neap_slice_try_write(uint32_t slot, uint32_t gen, uint32_t offset, uint32_t 
 int neap_slice_try_set(uint32_t slot, uint32_t gen, uint32_t offset, int number, double value)
 {
     uint64_t bits;
-    if (!neap_number_known(number)) return NEAP_E_RANGE;
-    if (!neap_number_encode(number, value, &bits)) return NEAP_E_RANGE;
+    if (!encode(number, value, &bits)) return NEAP_E_RANGE;
     return neap_slice_try_write(slot, gen, offset, neap_number_width(number));
 }
 
 int neap_slice_set(uint32_t slot, uint32_t gen, uint32_t offset, int number, double value)
 {
     uint64_t bits;
-    if (!neap_number_known(number)) return NEAP_E_RANGE;
-    if (!neap_number_encode(number, value, &bits)) return NEAP_E_RANGE;
+    if (!encode(number, value, &bits)) return NEAP_E_RANGE;
     return neap_slice_set_bits(slot, gen, offset, number, bits);
 }
 

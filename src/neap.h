@@ -456,7 +456,8 @@ int neap_timer_set(struct neap_loop *loop, double seconds, struct neap_handle *t
 /* It shall not arrive any more. err: STALE. */
 int neap_timer_clear(uint32_t slot, uint32_t gen);
 
-/* Let SIGINT and SIGTERM arrive as NEAP_READY_SIGNAL, or give them back to the system. */
+/* Let SIGINT and SIGTERM arrive as NEAP_READY_SIGNAL, each once (a second one ends the process),
+ * or give them back to the system. */
 void neap_loop_catch_signals(struct neap_loop *loop, bool on);
 
 /* ---- Streams and listeners ------------------------------------------------------------- */

@@ -43,8 +43,8 @@ local function load_library()
   local path = library_path()
   local ok, library = pcall(ffi.load, path)
   if ok then return library end
-  error("neap: cannot load libneap.so (" .. tostring(library) .. "): put its directory into "
-    .. "LUA_CPATH, as in LUA_CPATH='/usr/local/lib/?.so;;'", 0)
+  error("neap: cannot load libneap.so (" .. tostring(library) .. "): put its directory, an "
+    .. "absolute one, into LUA_CPATH, as in LUA_CPATH='/usr/local/lib/?.so;;'", 0)
 end
 
 ffi.cdef(minimal)

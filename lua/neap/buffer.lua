@@ -43,6 +43,16 @@ local function outcome(self, code, name)
   return errors.failure("buffer:" .. name, code)
 end
 
+-- The same for a number at an offset.
+local function set_outcome(self, code, name, offset, width)
+  local size = C.neap_buffer_size(self.slot, self.gen)
+  if code == C.NEAP_E_RANGE and offset + width > size then
+    check.raise(("buffer:%s: %d byte%s at offset %d reach past the buffer's %d bytes"):format(name,
+      width, width == 1 and "" or "s", offset, size))
+  end
+  return outcome(self, code, name)
+end
+
 --- @param home? neap.Pool the default pool if none is given
 --- @return neap.Buffer|nil buffer, string? message, string? name
 function M.new(home)
@@ -86,7 +96,7 @@ for plain, number in pairs(common.numbers) do
     check.whole(offset, U32, what)
     check.number(value, set_what)
     local code = C.neap_buffer_set(self.slot, self.gen, offset, number, value)
-    return outcome(self, code, set_name)
+    return set_outcome(self, code, set_name, offset, common.width_of(number))
   end
 end
 
@@ -105,8 +115,8 @@ for plain, number in pairs(common.wide) do
     check.whole(offset, U32, what)
     local bits = common.bits_of(value, number)
     if not bits then check.raise(set_what .. ": value must be an integer that fits") end
-    return outcome(self, C.neap_buffer_set_bits(self.slot, self.gen, offset, number, bits),
-      set_name)
+    local code = C.neap_buffer_set_bits(self.slot, self.gen, offset, number, bits)
+    return set_outcome(self, code, set_name, offset, 8)
   end
 end
 

@@ -26,8 +26,9 @@ local known = {
   [C.NEAP_E_TIMEOUT] = { "timeout", "it took too long" },
   [C.NEAP_E_CANCELLED] = { "cancelled", "the task was cancelled" },
   [C.NEAP_E_UNREACHABLE] = { "unreachable", "there is no way to that address" },
-  [C.NEAP_E_ADDRESS] = { "address", "not an address: write tcp://IP:PORT, IPv6 in brackets "
-    .. "(names other than localhost, and other kinds of address, are not spoken yet)" },
+  [C.NEAP_E_ADDRESS] = { "address", "not an address: write tcp://IP:PORT, IPv6 in brackets, "
+    .. "PORT from 0 to 65535 (names other than localhost, and other kinds of address, are not "
+    .. "spoken yet)" },
   [C.NEAP_E_ADDRESS_IN_USE] = { "address_in_use", "the address is in use: is another server "
     .. "running? (port 0 picks a free one)" },
   [C.NEAP_E_PERMISSION] = { "permission", "not permitted (a port below 1024 needs root)" },

@@ -21,6 +21,7 @@ local M = {
   listen = net.listen,
   connect = net.connect,
   pool = pool.new,
+  default_pool = pool.default,
   buffer = buffer.new,
   reader = reader.new,
   slice = slice.of_string,

@@ -237,12 +237,21 @@ local function close_connection(ended)
   end
 end
 
+local function accept_failed(acceptor, code)
+  if code == AGAIN or code == STALE then return end
+  local now = os.time()
+  if acceptor.told == now then return end
+  acceptor.told = now -- it rests and tries again several times a second
+  task.say("accepting on " .. acceptor.address .. " rests: " .. errors.text(code))
+end
+
 local function accept_some(slot)
   local acceptor = acceptors[slot]
   if not acceptor then return end
   local made = connection_t()
   for _ = 1, ACCEPT_AT_ONCE do
-    if C.neap_listener_accept(slot, acceptor.gen, made) < 0 then return end
+    local code = C.neap_listener_accept(slot, acceptor.gen, made)
+    if code < 0 then return accept_failed(acceptor, code) end
     local conn = take_connection(made)
     limit(conn, acceptor.options)
     task.start(acceptor.handler,
@@ -270,7 +279,7 @@ function M.listen(address, handler, options)
   local code = C.neap_listener_open(loop, home.slot, home.gen, address, made)
   if code < 0 then return errors.failure("listen on " .. address, code) end
   acceptors[made.slot] = { gen = made.gen, handler = handler, options = given,
-    origin = task.origin_of(2) }
+    address = address, origin = task.origin_of(2) }
   return listener_t(made.slot, made.gen)
 end
 

@@ -222,7 +222,14 @@ local EMPTY_IN_A_ROW = 100 -- empty strings, after which a source is taken to be
 -- such a cycle only between tables. Its fields are the C reader's slot and generation, which C
 -- checks, and what is to be kept with it.
 local Reader = {}
-local reader_metatable = { __index = Reader, __metatable = "neap.reader" }
+local reader_metatable = {
+  __index = Reader,
+  __metatable = "neap.reader",
+  __tostring = function(self)
+    local n = C.neap_reader_buffered(self.reader_slot, self.reader_gen)
+    return ("reader with %d unread bytes"):format(n > 0 and n or 0)
+  end,
+}
 
 local function check_reader(self, name)
   if getmetatable(self) ~= "neap.reader" then

@@ -22,6 +22,10 @@ local M = {}
 local Task = {}
 Task.__index = Task
 Task.__metatable = "neap.task"
+Task.__tostring = function(self)
+  return "task" .. (self.origin and " spawned at " .. self.origin or "")
+    .. (self.done and " (ended)" or "")
+end
 
 local loop = C.neap_loop_create()
 if loop == nil then error("neap: the system has no memory, or no epoll, for the loop", 0) end
@@ -63,6 +67,8 @@ local function say_line(text)
   unsaid = 0
   io.stderr:write("neap: ", text, more, "\n")
 end
+
+M.say = say_line
 
 -- An error whose message is the very one that the task was told last is the outside world's
 -- (`assert(conn:read(4))` when the peer has gone; LuaJIT's assert puts the place before it):

@@ -279,6 +279,16 @@ static void on_signal(struct ev_loop *ev, struct ev_signal *signal, int events)
     neap_mark_set(loop, mark, NEAP_READY_SIGNAL);
 }
 
+/* The next one of this kind ends the process as it always does: the first may have come while a
+ * script is too busy to see it. */
+static void catch_once(int signal_number)
+{
+    struct sigaction action;
+    sigaction(signal_number, NULL, &action);
+    action.sa_flags |= (int)SA_RESETHAND;
+    sigaction(signal_number, &action, NULL);
+}
+
 void neap_loop_catch_signals(struct neap_loop *loop, bool on)
 {
     struct timers *t = timers_of(loop);
@@ -288,6 +298,7 @@ void neap_loop_catch_signals(struct neap_loop *loop, bool on)
         /* a signal watcher alone does not keep the loop going */
         if (on) {
             ev_signal_start(loop->ev, &t->signals[i]);
+            catch_once(caught_signals[i]);
             ev_unref(loop->ev);
         } else {
             ev_ref(loop->ev);

@@ -13,5 +13,5 @@ end))
 
 local address = listener.address
 print("listening on " .. address)
-print("try it: nc -N " .. address:match("//(.*):") .. " " .. address:match("%d+$"))
+print("try it: nc " .. address:match("//(.*):") .. " " .. address:match("%d+$"))
 io.stdout:flush()

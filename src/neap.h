@@ -242,6 +242,9 @@ int neap_slice_equals_slice(uint32_t slot, uint32_t gen, uint32_t other_slot, ui
  * changed.  err: NULL when the handle is stale. */
 const uint8_t *neap_slice_bytes(uint32_t slot, uint32_t gen);
 
+/* Copy n bytes out of a slice. err: STALE, RANGE. */
+int neap_slice_copy_out(uint32_t slot, uint32_t gen, uint32_t offset, uint32_t n, char *room);
+
 /* A slice over memory that no pool owns, without a copy: read-only, never merged, never
  * expanded. `anchor` comes back from neap_foreign_next() when the last owner is gone.
  * own: borrows the memory until then; returns owned.  err: OVERSIZED, MEMORY. */
@@ -445,6 +448,9 @@ void neap_loop_flush(struct neap_loop *loop);
 
 /* How many listeners are open, and streams that still have to write or to close. */
 int neap_loop_pending(struct neap_loop *loop);
+
+/* How many streams have bytes that the system has not taken yet. */
+int neap_loop_unsent(struct neap_loop *loop);
 
 /* The loop's clock, in seconds; it never goes back. */
 double neap_loop_now(struct neap_loop *loop);

@@ -13,6 +13,7 @@ local handle_t = ffi.typeof("struct neap_handle")
 local cast = ffi.cast
 
 local U32 = 0xffffffff
+local type = type
 
 local M = {}
 local Allocator = {}

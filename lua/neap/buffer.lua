@@ -23,6 +23,7 @@ local buffer_t = ffi.typeof("struct neap_lua_buffer")
 local handle_t = ffi.typeof("struct neap_handle")
 local istype, cast = ffi.istype, ffi.cast
 local U32 = 0xffffffff
+local type, pcall = type, pcall
 
 local M = {}
 local Buffer = {}

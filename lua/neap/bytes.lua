@@ -9,6 +9,7 @@ local format = require("neap.format")
 local C = abi.C
 local BIG, SIGNED, FLOAT = C.NEAP_BIG, C.NEAP_SIGNED, C.NEAP_FLOAT
 local U32 = 0xffffffff
+local type, floor, min, max = type, math.floor, math.min, math.max
 
 local M = {}
 
@@ -45,7 +46,7 @@ local U64 = uint64_t(1)
 function M.bits_of(value, number)
   local signed = bit.band(number, SIGNED) ~= 0
   if type(value) == "number" then
-    if value ~= math.floor(value) or value < -0x1p53 or value > 0x1p53 then return nil end
+    if value ~= floor(value) or value < -0x1p53 or value > 0x1p53 then return nil end
     value = int64_t(value)
   end
   local is_signed = ffi.istype(int64_t, value)
@@ -63,7 +64,7 @@ end
 
 local function hex_line(bytes, at)
   local hex, text = {}, {}
-  local n = math.min(16, #bytes - at)
+  local n = min(16, #bytes - at)
   for i = 0, 15 do
     local byte = bytes:byte(at + i + 1) or 32
     hex[#hex + 1] = i < n and ("%02x"):format(byte) or "  "
@@ -137,7 +138,7 @@ function M.install(methods, kind)
     end
     if from < 0 then from = size + from + 1 end
     if to < 0 then to = size + to + 1 end
-    from, to = math.max(math.floor(from), 1), math.min(math.floor(to), size)
+    from, to = max(floor(from), 1), min(floor(to), size)
     if from > to then return "" end
     return (kind.copy(self, from - 1, to - from + 1))
   end

@@ -1,6 +1,7 @@
 --- Arguments: what a script passes is looked at before C sees it.
 
 local floor = math.floor
+local type, tostring = type, tostring
 
 local M = {}
 

@@ -15,6 +15,7 @@ local C = abi.C
 local BIG, SIGNED, FLOAT = C.NEAP_BIG, C.NEAP_SIGNED, C.NEAP_FLOAT
 local NATIVE = ffi.abi("be") and BIG or 0
 local CACHED = 1024 -- formats kept; a script that makes more of them starts anew
+local type = type
 
 local M = {}
 

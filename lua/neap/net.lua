@@ -20,6 +20,7 @@ local listener_t = ffi.typeof("struct neap_lua_listener")
 local connection_t = ffi.typeof("struct neap_connection")
 local handle_t = ffi.typeof("struct neap_handle")
 local istype = ffi.istype
+local type = type
 local prepare, wait = task.prepare, task.wait
 
 local M = {}
@@ -88,11 +89,17 @@ local function still_waiting(tasks, tokens, slot)
   return other and other.token == tokens[slot] and not other.done
 end
 
-local function wait_for(tasks, tokens, slot, what)
+-- Raises, with nothing done, where a wait would.
+local function check_can_wait(tasks, tokens, slot, what)
   local me, token = prepare()
   if still_waiting(tasks, tokens, slot) then
     check.raise("conn: another task is already " .. what .. " this connection")
   end
+  return me, token
+end
+
+local function wait_for(tasks, tokens, slot, what)
+  local me, token = check_can_wait(tasks, tokens, slot, what)
   tasks[slot], tokens[slot] = me, token
   local code = wait(me, timeouts[slot])
   if code < 0 then tasks[slot] = false end
@@ -126,6 +133,13 @@ local function queue_one(self, x, what)
   return code
 end
 
+local function size_of(x)
+  if type(x) == "string" then return #x end
+  if not slice.is_slice(x) then return 0 end
+  local size = C.neap_slice_size(x.slot, x.gen)
+  return size
+end
+
 local function wait_low(self)
   local code = wait_for(writers, writer_tokens, self.slot, "writing")
   if code < 0 then return code end
@@ -139,6 +153,10 @@ end
 --- @return true|nil ok, string? message, string? name
 function Stream:write(x)
   check_stream(self, "write")
+  local queued = C.neap_stream_queued(self.slot, self.gen)
+  if queued + size_of(x) > HIGH then
+    check_can_wait(writers, writer_tokens, self.slot, "writing")
+  end
   local code = queue_one(self, x, "conn:write: argument")
   if code > HIGH then code = wait_low(self) end
   if code >= 0 then return true end
@@ -169,7 +187,7 @@ end
 --- Lets the connection outlive its handler; somebody else closes it.
 function Stream:keep()
   check_stream(self, "keep")
-  kept[self.slot] = self.gen
+  if C.neap_stream_queued(self.slot, self.gen) ~= STALE then kept[self.slot] = self.gen end
 end
 
 --- Bytes queued and not yet taken by the system.

@@ -19,6 +19,8 @@ local whole = check.whole
 local AGAIN, OK = C.NEAP_E_AGAIN, C.NEAP_OK
 local SHORT, OVERSIZED = C.NEAP_E_SHORT, C.NEAP_E_OVERSIZED
 local U32 = 0xffffffff
+local type, larger, pcall, error = type, math.max, pcall, error
+local newproxy, getmetatable = newproxy, getmetatable
 local I32 = 0x7fffffff
 local MAX = C.NEAP_MAX_READ_BYTES
 local new_view = view.new
@@ -218,37 +220,55 @@ local handle_t = ffi.typeof("struct neap_handle")
 local ASKED = 16384       -- bytes asked of a source at a time
 local EMPTY_IN_A_ROW = 100 -- empty strings, after which a source is taken to be stuck
 
--- A table, and no cdata as other handles are: its source may refer to it, and LuaJIT collects
--- such a cycle only between tables. Its fields are the C reader's slot and generation, which C
--- checks, and what is to be kept with it.
+-- A userdata, and no cdata as other handles are: its source may refer to it, and LuaJIT collects
+-- such a cycle through a metatable of its own. What is in it can be had only with a key that no
+-- script has, and only from what `known` knows to be a reader.
 local Reader = {}
-local reader_metatable = {
-  __index = Reader,
-  __metatable = "neap.reader",
-  __tostring = function(self)
-    local n = C.neap_reader_buffered(self.reader_slot, self.reader_gen)
-    return ("reader with %d unread bytes"):format(n > 0 and n or 0)
-  end,
-}
+local STATE = {}
+local known = setmetatable({}, { __mode = "k" })
+
+local function no_fields()
+  check.raise("reader: it has no fields to set")
+end
+
+local function describe(self)
+  local n = C.neap_reader_buffered(self.reader_slot, self.reader_gen)
+  return ("reader with %d unread bytes"):format(n > 0 and n or 0)
+end
+
+local function new_object(state)
+  local object = newproxy(true)
+  local metatable = getmetatable(object)
+  metatable.__index = function(_, key)
+    if key == "reader_slot" then return state.slot end
+    if key == "reader_gen" then return state.gen end
+    if key == STATE then return state end
+    return Reader[key]
+  end
+  metatable.__newindex, metatable.__tostring = no_fields, describe
+  metatable.__metatable = "neap.reader"
+  known[object] = true
+  return object
+end
 
 local function check_reader(self, name)
-  if getmetatable(self) ~= "neap.reader" then
+  if type(self) ~= "userdata" or not known[self] then
     check.raise("reader:" .. name .. ": called on " .. type(self) .. ", not on a reader")
   end
 end
 
 -- Bytes for which there is no room at the moment are kept for the next time.
-local function feed(self, bytes)
-  local code = C.neap_reader_feed(self.reader_slot, self.reader_gen, bytes, #bytes)
+local function feed(state, bytes)
+  local code = C.neap_reader_feed(state.slot, state.gen, bytes, #bytes)
   local fed = code > 0 and code or 0
-  self.left = fed < #bytes and bytes:sub(fed + 1) or nil
+  state.left = fed < #bytes and bytes:sub(fed + 1) or nil
   if code < 0 then return code end
   return OK
 end
 
-local function ask(self, most)
-  C.neap_reader_idle(self.reader_slot, self.reader_gen) -- the source may wait
-  local x, message, name = self.source(most)
+local function ask(state, most)
+  C.neap_reader_idle(state.slot, state.gen) -- the source may wait
+  local x, message, name = state.source(most)
   if slice.is_slice(x) then
     local bytes = x:str()
     x:release()
@@ -263,21 +283,34 @@ local function ask(self, most)
   return x, message, name
 end
 
---- Ask the source: for bytes, the end, or an error, which reads then report.
-local function fill_from_source(self, want)
-  if self.left then return (feed(self, self.left)) end
-  if not self.source then return C.NEAP_E_CLOSED end
+-- What the source gives first that is not empty: bytes, the end, or an error, which reads then
+-- report.
+local function pull(state, most)
   for _ = 1, EMPTY_IN_A_ROW do
-    local x, message, name = ask(self, math.max(want, ASKED))
+    local x, message, name = ask(state, most)
     if not x then
-      self.failure, self.failure_name = message, name
-      C.neap_reader_end(self.reader_slot, self.reader_gen,
+      state.failure, state.failure_name = message, name
+      C.neap_reader_end(state.slot, state.gen,
         (message and name ~= "eof") and C.NEAP_E_SYSTEM or C.NEAP_E_EOF)
       return OK
     end
-    if x ~= "" then return (feed(self, x)) end
+    if x ~= "" then return (feed(state, x)) end
   end
-  check.raise("neap.reader: the source returned nothing but empty strings")
+  check.raise("neap.reader: the source returned nothing but empty strings; nil is the end")
+end
+
+local function fill_from_source(self, want)
+  local state = self[STATE]
+  if state.left then return (feed(state, state.left)) end
+  if not state.source then return C.NEAP_E_CLOSED end
+  if state.asking then
+    check.raise("reader: another task is already reading from it, or its source is")
+  end
+  state.asking = true
+  local ok, code = pcall(pull, state, larger(want, ASKED))
+  state.asking = false
+  if not ok then error(code, 0) end
+  return code
 end
 
 M.install(Reader, {
@@ -285,14 +318,14 @@ M.install(Reader, {
   fill = fill_from_source,
   check = check_reader,
   tell = function() return "reader" end,
-  failure = function(self) return self.failure, self.failure_name end,
+  failure = function(self) return self[STATE].failure, self[STATE].failure_name end,
 })
 
 --- Later reads are "closed"; slices that were handed out stay. Twice is harmless.
 function Reader:close()
   check_reader(self, "close")
   C.neap_reader_close(self.reader_slot, self.reader_gen)
-  self.source, self.left = nil, nil
+  self[STATE].source, self[STATE].left = nil, nil
 end
 
 local reader_options = { max_read = MAX }
@@ -315,10 +348,10 @@ function M.new(home, source, options)
   local made = handle_t()
   local code = C.neap_reader_create(home.slot, home.gen, given.max_read, made)
   if code < 0 then return errors.failure("neap.reader", code) end
-  return setmetatable({
-    reader_slot = made.slot, reader_gen = made.gen, source = source,
+  return new_object({
+    slot = made.slot, gen = made.gen, source = source,
     handle = ffi.gc(made, C.neap_reader_finalize),
-  }, reader_metatable)
+  })
 end
 
 return abi.keep("neap.reader", M)

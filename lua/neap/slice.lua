@@ -20,6 +20,9 @@ local slice_t = ffi.typeof("struct neap_lua_slice")
 local istype, cast, attach = ffi.istype, ffi.cast, ffi.gc
 local finalize = C.neap_slice_finalize
 
+local chars_t = ffi.typeof("char[?]")
+local type, min, rawget, rawset = type, math.min, rawget, rawset
+
 local U32 = 0xffffffff
 local LIST_MAX = 2 ^ 24
 local KEEP = 4096    -- released handles that rest at least
@@ -223,8 +226,13 @@ local function size_of(self, name)
   return size
 end
 
+-- No pointer into the bytes is ever in a Lua variable: making one can run the collector, and
+-- that a finalizer of the script, which may release the slice.
 local function copy_of(self, offset, n)
-  return ffi.string(C.neap_slice_bytes(self.slot, self.gen) + offset, n)
+  local room = chars_t(n)
+  local code = C.neap_slice_copy_out(self.slot, self.gen, offset, n, room)
+  if code < 0 then check.raise("slice: " .. text_of(code)) end
+  return ffi.string(room, n)
 end
 
 local function find(self, bytes, from)
@@ -384,7 +392,7 @@ local function describe(self)
   if C.neap_slice_info(self.slot, self.gen, info) < 0 then return "slice (released)" end
   local size = info.bound - info.base
   return ("slice of %d bytes %s (free prefix %d, in a buf of %d)"):format(size,
-    common.preview(copy_of(self, 0, math.min(size, common.PREVIEW)), size), info.base - info.free,
+    common.preview(copy_of(self, 0, min(size, common.PREVIEW)), size), info.base - info.free,
     info.buf_bytes)
 end
 
@@ -412,20 +420,34 @@ ffi.metatype(slice_t, {
 
 local handles_t = ffi.typeof("struct neap_handle[?]")
 local where = ffi.new("uint32_t[1]")
-local room, room_size = handles_t(64), 64
+local SPARE = 1024 -- elements that the spare room holds
 
--- The handles of a list, for C. Every element is looked at before any is taken.
-local function gather(list, count)
-  if count > room_size then
-    room_size = math.max(count, 2 * room_size)
-    room = handles_t(room_size)
-  end
+-- Room for the handles of a list, and the list itself as it was looked at. Whoever uses them
+-- takes them away first: a finalizer that the collector runs meanwhile may be here too.
+local spare_handles, spare_objects = handles_t(SPARE), {}
+
+local function take_room(count)
+  local handles, objects = spare_handles, spare_objects
+  spare_handles, spare_objects = nil, nil
+  if not handles or count > SPARE then handles = handles_t(count) end
+  return handles, objects or {}
+end
+
+local function give_room(handles, objects, count)
+  if count > SPARE then return end
+  for i = 1, count do objects[i] = nil end
+  spare_handles, spare_objects = handles, objects
+end
+
+-- The handles of a list, for C. Every element is looked at, once, before any is taken.
+local function gather(list, count, handles, objects)
   for i = 1, count do
-    local s = list[i]
+    local s = rawget(list, i)
     if not istype(slice_t, s) then
       check.raise(("neap.coalesce: element %d must be a slice, got %s"):format(i, type(s)))
     end
-    room[i - 1].slot, room[i - 1].gen = s.slot, s.gen
+    objects[i] = s
+    handles[i - 1].slot, handles[i - 1].gen = s.slot, s.gen
   end
 end
 
@@ -439,25 +461,26 @@ function M.coalesce(list, max_size)
   end
   check.whole(max_size, 0x1p53, "neap.coalesce: max_size")
   local count = check.whole(list.n or #list, LIST_MAX, "neap.coalesce: length of the list")
-  gather(list, count)
-  local left = C.neap_slice_coalesce(room, count, max_size < U32 and max_size or U32, where)
+  local handles, objects = take_room(count)
+  gather(list, count, handles, objects)
+  local left = C.neap_slice_coalesce(handles, count, max_size < U32 and max_size or U32, where)
   if left < 0 then
     check.raise(("neap.coalesce: element %d %s"):format(where[0] + 1,
       left == C.NEAP_E_STALE and "was released or taken before" or "stands in the list twice"))
   end
   local kept = 0
   for i = 1, count do
-    local s = list[i]
-    if kept < left and s.slot == room[kept].slot and s.gen == room[kept].gen then
+    local s = objects[i]
+    if kept < left and s.slot == handles[kept].slot and s.gen == handles[kept].gen then
       kept = kept + 1
-      list[kept] = s
+      rawset(list, kept, s)
     else
       retire(s)
     end
   end
-  for i = kept + 1, count do list[i] = nil end
-  if list.n then list.n = kept end
-  if room_size > 65536 then room, room_size = handles_t(64), 64 end
+  for i = kept + 1, count do rawset(list, i, nil) end
+  if rawget(list, "n") then rawset(list, "n", kept) end
+  give_room(handles, objects, count)
   return list
 end
 
@@ -480,12 +503,12 @@ function M.of_string(bytes)
   check.string(bytes, "neap.slice: bytes")
   M.reclaim()
   repeat next_anchor = next_anchor % U32 + 1 until not anchors[next_anchor]
+  local anchor = next_anchor
+  anchors[anchor] = bytes
   local handle = fresh()
-  local code = C.neap_foreign_slice(bytes, #bytes, next_anchor, cast(out_t, handle))
-  if code == 0 then
-    anchors[next_anchor] = bytes
-    return handle
-  end
+  local code = C.neap_foreign_slice(bytes, #bytes, anchor, cast(out_t, handle))
+  if code == 0 then return handle end
+  anchors[anchor] = nil
   retire(handle)
   return errors.failure(("neap.slice of %d bytes"):format(#bytes), code)
 end

@@ -14,8 +14,10 @@ local C = abi.C
 local create, resume, yield = coroutine.create, coroutine.resume, coroutine.yield
 local running, status = coroutine.running, coroutine.status
 local traceback = debug.traceback
+local type, pcall, tostring = type, pcall, tostring
 
 local CANCELLED = C.NEAP_E_CANCELLED
+local DRAIN_SECONDS = 2
 local FLUSH_EVERY = 64 -- tasks between two flushes: their bytes are still in the cache
 
 local M = {}
@@ -80,6 +82,12 @@ local function is_outside(task, err)
   return place == "" or place:find("^[^\n]*:%d+: $") ~= nil
 end
 
+-- An error may be any value, and one whose __tostring raises shall end no more than its task.
+local function shown(err)
+  local ok, text = pcall(tostring, err)
+  return ok and type(text) == "string" and text or "an error that cannot be shown"
+end
+
 local function report(task, err)
   if is_outside(task, err) then
     local name = task.failure_name
@@ -87,7 +95,7 @@ local function report(task, err)
     return say_line(err)
   end
   failures = failures + 1
-  io.stderr:write("neap: a task ended in an error: ", traceback(task.co, tostring(err)),
+  io.stderr:write("neap: a task ended in an error: ", traceback(task.co, shown(err)),
     origin_line(task), "\n")
 end
 
@@ -97,7 +105,7 @@ local function finish(task, ok, result, second, third, fourth)
       .. "what waits (conn:read, …); a coroutine of your own is resumed by you"
   end
   if not ok then
-    if task.on_error then task.on_error(result, traceback(task.co, tostring(result)))
+    if task.on_error then task.on_error(result, traceback(task.co, shown(result)))
     else report(task, result) end
   end
   task.done, task.ok, task.results = true, ok, { result, second, third, fourth }
@@ -142,8 +150,9 @@ local function suspend(task)
     yield(WAITING)
     return
   end
-  outside.woken = false
+  outside.woken, outside.waiting = false, true
   while not outside.woken do turn(true) end
+  outside.waiting = false
 end
 
 local timers = {} -- who sleeps until it fires, and with which token, by slot
@@ -247,11 +256,15 @@ local function start_queued()
   first, last = 1, 0
 end
 
+local function busy()
+  return first <= last or waiting_count > 0 or C.neap_loop_pending(loop) > 0
+end
+
 --- One turn: start what was spawned, wait, resume who is ready, write what they wrote.
 function turn(block)
   start_queued()
   C.neap_loop_flush(loop)
-  local idle = block and first > last and not stopping
+  local idle = block and first > last and not stopping and (outside.waiting or busy())
   local ready = C.neap_loop_poll(loop, idle and -1 or 0)
   dispatch(ready)
   start_queued()
@@ -259,8 +272,20 @@ function turn(block)
   slice.reclaim()
 end
 
-local function busy()
-  return first <= last or waiting_count > 0 or C.neap_loop_pending(loop) > 0
+-- After a stop no task goes on, but what they wrote is sent, if the peers take it soon.
+local function drain()
+  local over = C.neap_loop_now(loop) + DRAIN_SECONDS
+  while C.neap_loop_unsent(loop) > 0 and C.neap_loop_now(loop) < over do
+    C.neap_loop_flush(loop)
+    for _ = 1, C.neap_loop_poll(loop, 0.01) do
+      C.neap_loop_next(loop, entry)
+      if entry.what == SIGNAL then return end -- a second one is in a hurry
+    end
+  end
+  local unsent = C.neap_loop_unsent(loop)
+  if unsent > 0 then
+    say_line(("stopped with %d connections that had not taken all their bytes"):format(unsent))
+  end
 end
 
 --- Run the loop until nothing is left to wait for, or until stop(). Inside a task it does
@@ -270,7 +295,9 @@ function M.run()
   stopping = false
   C.neap_loop_catch_signals(loop, true)
   while not stopping and busy() do turn(true) end
+  if stopping then drain() end
   C.neap_loop_catch_signals(loop, false)
+  stopping = false
 end
 
 --- Make run() return after this turn.
@@ -329,12 +356,16 @@ function Task:join(seconds)
   while not self.done do
     local me, token = M.prepare()
     self.joiners = self.joiners or {}
-    table.insert(self.joiners, { task = me, token = token })
+    local joiners, joiner = self.joiners, { task = me, token = token }
+    joiners[#joiners + 1] = joiner
     local code = M.wait(me, seconds)
+    for i = #joiners, 1, -1 do
+      if joiners[i] == joiner then table.remove(joiners, i) end
+    end
     if code < 0 then return errors.failure("task:join", code) end
   end
   local results = self.results
-  if not self.ok then return errors.fail("task:join: " .. tostring(results[1]), "error") end
+  if not self.ok then return errors.fail("task:join: " .. shown(results[1]), "error") end
   return results[1], results[2], results[3], results[4]
 end
 

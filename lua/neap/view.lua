@@ -15,6 +15,7 @@ local view_t = ffi.typeof("struct neap_lua_view")
 local c_view_t = ffi.typeof("struct neap_view *")
 local chars_t = ffi.typeof("char[?]")
 local U32 = 0xffffffff
+local type, min = type, math.min
 
 local M = {}
 local View = {}
@@ -115,7 +116,7 @@ ffi.metatype(view_t, {
   __tostring = function(self)
     if is_stale(self) then return "view (stale)" end
     return ("view of %d bytes %s"):format(self.size, common.preview(
-      copy_of(self, 0, math.min(self.size, common.PREVIEW)), self.size))
+      copy_of(self, 0, min(self.size, common.PREVIEW)), self.size))
   end,
   __metatable = "neap.view",
 })

@@ -131,6 +131,13 @@ int neap_slice_equals_slice(uint32_t slot, uint32_t gen, uint32_t other_slot, ui
                              neap_slice_bytes_count(other));
 }
 
+int neap_slice_copy_out(uint32_t slot, uint32_t gen, uint32_t offset, uint32_t n, char *room)
+{
+    int result = neap_slice_check(slot, gen, offset, n);
+    if (result == NEAP_OK && n) memcpy(room, neap_slice_bytes(slot, gen) + offset, n);
+    return result;
+}
+
 const uint8_t *neap_slice_bytes(uint32_t slot, uint32_t gen)
 {
     const struct neap_slice *s = neap_slice_of(slot, gen);

@@ -60,7 +60,7 @@ static int adopt(struct neap_loop *loop, struct neap_pool *pool, int fd, struct 
     l->rest.ring = on_rested;
     neap_watch_init(&l->watch, fd, on_ready);
     neap_watch_set(loop, &l->watch, NEAP_WATCH_READ);
-    loop->pending_count++;
+    loop->listener_count++;
     neap_net_counts.listeners_live++;
     *handle = (struct neap_handle){slot, l->head.gen};
     return NEAP_OK;
@@ -116,7 +116,7 @@ static void end(struct neap_listener *l)
     neap_alarm_clear(l->loop, &l->rest);
     neap_socket_close(l->fd);
     neap_pool_unkeep(l->pool);
-    l->loop->pending_count--;
+    l->loop->listener_count--;
     neap_net_counts.listeners_live--;
     neap_slots_give(&listeners, l->slot);
 }

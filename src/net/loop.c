@@ -367,7 +367,7 @@ void neap_loop_destroy(struct neap_loop *loop)
     neap_listeners_end(loop);
     neap_loop_catch_signals(loop, false);
     forget(loop);
-    neap_assert(loop->pending_count == 0, "nothing is pending after everything ended");
+    neap_assert(neap_loop_pending(loop) == 0, "nothing is pending after everything ended");
     ev_loop_destroy(loop->ev);
     neap_mem_free(loop->timers);
     neap_mem_free(loop);
@@ -410,5 +410,10 @@ double neap_loop_now(struct neap_loop *loop)
 
 int neap_loop_pending(struct neap_loop *loop)
 {
-    return (int)loop->pending_count;
+    return (int)(loop->listener_count + loop->finishing_count);
+}
+
+int neap_loop_unsent(struct neap_loop *loop)
+{
+    return (int)loop->unsent_count;
 }

@@ -47,10 +47,12 @@ struct neap_loop {
     void *ev;
     struct neap_link marks, chores, alarms;
     uint32_t mark_count;
-    uint32_t pending_count; /* listeners, and streams with something to finish by themselves */
-    double polled_at;       /* private: the clock when the last poll ended */
-    double decay_at;        /* private: the clock when pools are looked at next */
-    void *timers;           /* private to loop.c */
+    uint32_t listener_count;
+    uint32_t finishing_count; /* streams with something to finish by themselves */
+    uint32_t unsent_count;    /* streams with queued bytes */
+    double polled_at;         /* private: the clock when the last poll ended */
+    double decay_at;          /* private: the clock when pools are looked at next */
+    void *timers;             /* private to loop.c */
 };
 
 typedef void neap_watch_ready(struct neap_watch *watch, int events);

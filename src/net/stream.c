@@ -41,7 +41,8 @@ struct neap_stream {
     bool shutdown;      /* no more writes; after what is queued comes the end */
     bool shutdown_sent;
     bool closing;   /* the script is done with it */
-    bool pending;   /* counted in loop->pending_count */
+    bool pending;   /* counted in loop->finishing_count */
+    bool unsent;    /* counted in loop->unsent_count */
     bool wants_low; /* a writer waits for a shorter queue */
 };
 
@@ -64,10 +65,13 @@ void neap_net_stats(struct neap_net_stats *stats)
 /* The loop does not end while a stream has something to finish by itself. */
 static void settle_pending(struct neap_stream *s)
 {
+    bool unsent = s->writer.queued > 0;
+    if (unsent != s->unsent) s->loop->unsent_count += unsent ? 1 : -1u;
+    s->unsent = unsent;
     bool pending = s->closing || s->writer.queued;
     if (pending == s->pending) return;
     s->pending = pending;
-    s->loop->pending_count += pending ? 1 : -1u;
+    s->loop->finishing_count += pending ? 1 : -1u;
 }
 
 static void watch_for(struct neap_stream *s, int event, bool on)

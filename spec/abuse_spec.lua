@@ -23,6 +23,23 @@ describe("a script that means no good", function()
     allocator:release()
   end)
 
+  it("merges a few slices after a list that was refused, and then many", function()
+    raises("neap.coalesce: element 1", function() neap.coalesce({ n = 1 }, 10) end)
+    local allocator = neap.pool():allocator()
+    for _, count in ipairs { 1, 1000, 2, 1024, 1025 } do
+      local list = {}
+      for i = 1, count do list[i] = allocator:copy("x") end
+      neap.coalesce(list, 2000)
+      local size = 0
+      for _, s in ipairs(list) do
+        size = size + #s
+        s:release()
+      end
+      assert.equal(count, size)
+    end
+    allocator:release()
+  end)
+
   it("merges slices in a finalizer that runs while slices are merged", function()
     local run = helper.script([[
       local neap = require("neap")

@@ -21,7 +21,7 @@ local istype, cast, attach = ffi.istype, ffi.cast, ffi.gc
 local finalize = C.neap_slice_finalize
 
 local chars_t = ffi.typeof("char[?]")
-local type, min, rawget, rawset = type, math.min, rawget, rawset
+local type, min, max, rawget, rawset = type, math.min, math.max, rawget, rawset
 
 local U32 = 0xffffffff
 local LIST_MAX = 2 ^ 24
@@ -429,7 +429,8 @@ local spare_handles, spare_objects = handles_t(SPARE), {}
 local function take_room(count)
   local handles, objects = spare_handles, spare_objects
   spare_handles, spare_objects = nil, nil
-  if not handles or count > SPARE then handles = handles_t(count) end
+  -- never a smaller one: it may become the spare one
+  if not handles or count > SPARE then handles = handles_t(max(count, SPARE)) end
   return handles, objects or {}
 end
 

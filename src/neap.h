@@ -440,7 +440,8 @@ void neap_loop_destroy(struct neap_loop *loop);
  * many entries neap_loop_next() has now; 0: the time is over, or nothing is left to wait for. */
 int neap_loop_poll(struct neap_loop *loop, double timeout);
 
-/* The next entry; false: none. Entries of things that end meanwhile vanish. */
+/* The next entry; false: none. Entries of things that end meanwhile vanish. Flushes first when
+ * much was queued. */
 bool neap_loop_next(struct neap_loop *loop, struct neap_ready *ready);
 
 /* Write what was queued since the last flush. */

@@ -18,7 +18,6 @@ local type, pcall, tostring = type, pcall, tostring
 
 local CANCELLED = C.NEAP_E_CANCELLED
 local DRAIN_SECONDS = 2
-local FLUSH_EVERY = 64 -- tasks between two flushes: their bytes are still in the cache
 
 local M = {}
 local Task = {}
@@ -237,9 +236,7 @@ local function dispatch(left)
   if band(what, ACCEPT) ~= 0 then handlers[ACCEPT](slot) end
   if what == TIMER then timer_fired(slot) end
   if band(what, SIGNAL) ~= 0 then stopping = true end
-  left = left - 1
-  if left % FLUSH_EVERY == 0 then C.neap_loop_flush(loop) end
-  return dispatch(left)
+  return dispatch(left - 1)
 end
 
 local function start_queued()

@@ -15,6 +15,8 @@ _Static_assert((int)NEAP_WATCH_READ == EV_READ && (int)NEAP_WATCH_WRITE == EV_WR
 
 enum {
     CAUGHT = 2,
+    FLUSH_STREAMS = 64,         /* with something queued, and … */
+    FLUSH_BYTES = 64 * 1024,    /* … bytes queued, after which a turn is interrupted by a flush */
     DECAY_STEP_BYTES = 4 << 20, /* given back in one turn: well under a millisecond */
 };
 static const double decay_idle_seconds = 1; /* between looks at pools that had nothing free */
@@ -119,8 +121,16 @@ void neap_mark_clear(struct neap_loop *loop, struct neap_mark *mark)
 
 static void timer_taken(uint32_t slot);
 
+/* What was queued is still in the cache: write it before that is so no more. */
+static void flush_if_much(struct neap_loop *loop)
+{
+    if (loop->chore_count >= FLUSH_STREAMS || loop->queued_bytes >= FLUSH_BYTES)
+        neap_loop_flush(loop);
+}
+
 bool neap_loop_next(struct neap_loop *loop, struct neap_ready *ready)
 {
+    flush_if_much(loop);
     if (loop->marks.next == &loop->marks) return false;
     struct neap_mark *mark = neap_owner_of(loop->marks.next, struct neap_mark, link);
     *ready = (struct neap_ready){mark->slot, mark->what};
@@ -133,7 +143,9 @@ bool neap_loop_next(struct neap_loop *loop, struct neap_ready *ready)
 
 void neap_chore_set(struct neap_loop *loop, struct neap_chore *chore)
 {
-    if (!chore->link.next) insert_behind(loop->chores.prev, &chore->link);
+    if (chore->link.next) return;
+    insert_behind(loop->chores.prev, &chore->link);
+    loop->chore_count++;
 }
 
 void neap_chore_clear(struct neap_chore *chore)
@@ -143,6 +155,8 @@ void neap_chore_clear(struct neap_chore *chore)
 
 void neap_loop_flush(struct neap_loop *loop)
 {
+    loop->chore_count = 0;
+    loop->queued_bytes = 0;
     while (loop->chores.next != &loop->chores) {
         struct neap_chore *chore = neap_owner_of(loop->chores.next, struct neap_chore, link);
         take_out(&chore->link);

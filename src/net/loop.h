@@ -47,6 +47,8 @@ struct neap_loop {
     void *ev;
     struct neap_link marks, chores, alarms;
     uint32_t mark_count;
+    uint32_t chore_count;
+    uint64_t queued_bytes; /* rw: by streams, since the last flush */
     uint32_t listener_count;
     uint32_t finishing_count; /* streams with something to finish by themselves */
     uint32_t unsent_count;    /* streams with queued bytes */

@@ -362,9 +362,10 @@ static int writable(struct neap_stream *s)
     return s->write_result;
 }
 
-/* Something was queued: it goes out at the next flush. */
-static int queued_now(struct neap_stream *s)
+/* n bytes were queued: they go out at the next flush. */
+static int queued_now(struct neap_stream *s, uint32_t n)
 {
+    s->loop->queued_bytes += n;
     settle_pending(s);
     neap_chore_set(s->loop, &s->flush);
     if (s->writer.queued > NEAP_WRITE_HIGH_BYTES) s->wants_low = true;
@@ -381,8 +382,9 @@ int neap_stream_write(uint32_t slot, uint32_t gen, uint32_t slice_slot, uint32_t
         neap_slice_end(slice, NEAP_DROPPED);
         return result;
     }
+    uint32_t n = neap_slice_bytes_count(slice);
     result = neap_writer_add(&s->writer, slice);
-    return result < 0 ? result : queued_now(s);
+    return result < 0 ? result : queued_now(s, n);
 }
 
 int neap_stream_write_bytes(uint32_t slot, uint32_t gen, const char *bytes, uint32_t n)
@@ -390,7 +392,7 @@ int neap_stream_write_bytes(uint32_t slot, uint32_t gen, const char *bytes, uint
     struct neap_stream *s = stream_of(slot, gen);
     int result = writable(s);
     if (result == NEAP_OK) result = neap_writer_add_bytes(&s->writer, (const uint8_t *)bytes, n);
-    return result < 0 ? result : queued_now(s);
+    return result < 0 ? result : queued_now(s, n);
 }
 
 int neap_stream_queued(uint32_t slot, uint32_t gen)

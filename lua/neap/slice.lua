@@ -21,6 +21,8 @@ local istype, cast, attach = ffi.istype, ffi.cast, ffi.gc
 local finalize = C.neap_slice_finalize
 
 local chars_t = ffi.typeof("char[?]")
+local SMALL = 512 -- bytes that need no room of their own on their way to a Lua string
+local small_room = chars_t(SMALL)
 local type, min, max, rawget, rawset = type, math.min, math.max, rawget, rawset
 
 local U32 = 0xffffffff
@@ -229,7 +231,7 @@ end
 -- No pointer into the bytes is ever in a Lua variable: making one can run the collector, and
 -- that a finalizer of the script, which may release the slice.
 local function copy_of(self, offset, n)
-  local room = chars_t(n)
+  local room = n <= SMALL and small_room or chars_t(n)
   local code = C.neap_slice_copy_out(self.slot, self.gen, offset, n, room)
   if code < 0 then check.raise("slice: " .. text_of(code)) end
   return ffi.string(room, n)

@@ -14,6 +14,8 @@ local C = abi.C
 local view_t = ffi.typeof("struct neap_lua_view")
 local c_view_t = ffi.typeof("struct neap_view *")
 local chars_t = ffi.typeof("char[?]")
+local SMALL = 512 -- bytes that need no room of their own on their way to a Lua string
+local small_room = chars_t(SMALL)
 local U32 = 0xffffffff
 local type, min = type, math.min
 
@@ -47,7 +49,7 @@ end
 
 -- By way of C, which looks whether the reader is still there: nothing here keeps it.
 local function copy_of(self, offset, n)
-  local room = chars_t(n)
+  local room = n <= SMALL and small_room or chars_t(n)
   local code = C.neap_view_copy(self.slot, self.gen, self.epoch, self.size, offset, n, room)
   if code < 0 then check.raise("view: " .. stale_text) end
   return ffi.string(room, n)

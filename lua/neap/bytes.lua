@@ -143,6 +143,17 @@ function M.install(methods, kind)
     return (kind.copy(self, from - 1, to - from + 1))
   end
 
+  local find_bytes, find_from = prefix .. "find: bytes", prefix .. "find: from"
+
+  --- The offset of the bytes at or behind `from`, or nil.
+  function methods:find(bytes, from)
+    check_self(self, "find")
+    check.string(bytes, find_bytes)
+    from = check.whole(from or 0, U32, find_from)
+    local at = kind.find(self, bytes, from)
+    return at
+  end
+
   --- The bytes as `hexdump -C` shows them.
   function methods:hexdump()
     check_self(self, "hexdump")

@@ -45,15 +45,6 @@ function M.text(code)
   return known[code] and known[code][2] or ffi.string(ffi.C.strerror(ffi.errno()))
 end
 
-local codes = {}
-for code, names in pairs(known) do codes[names[1]] = codes[names[1]] or code end
-codes.closed = C.NEAP_E_CLOSED
-
---- The number behind a name. @param name string|nil @return integer
-function M.code(name)
-  return codes[name] or C.NEAP_E_SYSTEM
-end
-
 --- Told of every failure that a script is told of: the scheduler knows by it whether a task
 --- ended in an error of its own or in one of the outside world.
 function M.noted(_message, _name) end

@@ -346,15 +346,6 @@ end
 
 -- ---- bytes ----
 
---- The offset of the bytes at or behind `from`, or nil.
-function Slice:find(bytes, from)
-  check_self(self, "find")
-  check.string(bytes, "slice:find: bytes")
-  from = check.whole(from or 0, U32, "slice:find: from")
-  local at = find(self, bytes, from)
-  return at
-end
-
 --- Does the slice hold just the bytes of a string or of another slice?
 function Slice:equals(x)
   check_self(self, "equals")

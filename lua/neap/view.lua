@@ -16,7 +16,6 @@ local c_view_t = ffi.typeof("struct neap_view *")
 local chars_t = ffi.typeof("char[?]")
 local SMALL = 512 -- bytes that need no room of their own on their way to a Lua string
 local small_room = chars_t(SMALL)
-local U32 = 0xffffffff
 local type, min = type, math.min
 
 local M = {}
@@ -81,15 +80,6 @@ common.install(View, {
   copy = copy_of,
   find = find,
 })
-
---- The offset of the bytes at or behind `from`, or nil.
-function View:find(bytes, from)
-  check_self(self, "find")
-  check.string(bytes, "view:find: bytes")
-  from = check.whole(from or 0, U32, "view:find: from")
-  local at = find(self, bytes, from)
-  return at
-end
 
 --- Does the view hold just these bytes?
 function View:equals(bytes)

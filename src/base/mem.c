@@ -29,11 +29,6 @@ void *neap_mem_calloc(size_t count, size_t size)
     return must_fail() ? NULL : calloc(count, size);
 }
 
-void *neap_mem_realloc(void *old, size_t size)
-{
-    return must_fail() ? NULL : realloc(old, size);
-}
-
 void neap_mem_free(void *p)
 {
     free(p);

@@ -19,7 +19,6 @@ enum { NEAP_MEM_PAGE = 4096 }; /* the granule in which memory goes back to the s
 
 /* own: returns owned (neap_mem_free).  err: NULL when there is no memory. */
 void *neap_mem_calloc(size_t count, size_t size);
-void *neap_mem_realloc(void *old, size_t size);
 void neap_mem_free(void *p);
 
 /* Whole pages, zeroed by the system on first touch. own: returns owned (unmap). err: NULL. */

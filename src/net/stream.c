@@ -325,7 +325,7 @@ int neap_stream_connected(uint32_t slot, uint32_t gen)
     return s ? s->connect_result : NEAP_E_STALE;
 }
 
-static int close_now(uint32_t slot, uint32_t gen)
+int neap_stream_close(uint32_t slot, uint32_t gen)
 {
     struct neap_stream *s = stream_of(slot, gen);
     if (!s) return NEAP_E_STALE;
@@ -341,15 +341,10 @@ static int close_now(uint32_t slot, uint32_t gen)
     return NEAP_OK;
 }
 
-int neap_stream_close(uint32_t slot, uint32_t gen)
-{
-    return close_now(slot, gen);
-}
-
 void neap_stream_finalize(void *handle)
 {
     const struct neap_handle *h = handle;
-    if (close_now(h->slot, h->gen) == NEAP_OK) neap_net_counts.closed_forgotten++;
+    if (neap_stream_close(h->slot, h->gen) == NEAP_OK) neap_net_counts.closed_forgotten++;
 }
 
 /* ---- what a script asks ---- */

@@ -215,11 +215,44 @@ describe("the tasks of a script", function()
       print("end")
     ]])
     assert.equal("", run.err)
-    assert.matches("^false\t[^\n]*yield across[^\n]*\nfalse\t[^\n]*yield across[^\n]*\n", run.out)
+    assert.matches("^false\t[^\n]*:7: neap: nothing can wait inside table.sort, [^\n]*you sort\n"
+      .. "false\t[^\n]*:8: neap: nothing can wait inside string.gsub, [^\n]*\n", run.out)
     assert.matches("\na\n", run.out)
     assert.matches("\nb\n", run.out)
     assert.matches("\nend\n$", run.out)
     assert.equal(0, run.status) -- 124: it never ended
+  end)
+
+  it("name require and dofile as well, where they stand in the way", function()
+    local path = helper.file("neap = require('neap') neap.sleep(0)")
+    local run = helper.script(([[
+      local path = %q
+      package.preload.waits = function() require("neap").sleep(0) end
+      print(pcall(require, "waits"))
+      print(pcall(dofile, path))
+      print(pcall(function() assert(loadfile(path))() end))
+    ]]):format(path))
+    assert.equal("", run.err)
+    assert.matches("inside require, ", run.out, 1, true)
+    assert.matches("inside dofile, .*loadfile%(path%)", run.out)
+    assert.matches("true\n$", run.out)
+  end)
+
+  it("that would wait for each other, or for themselves, are told so", function()
+    local run = helper.script([[
+      local neap = require("neap")
+      local one, other
+      one = neap.spawn(function() return other:join() end)
+      other = neap.spawn(function() return pcall(one.join, one) end)
+      print(one:join())
+      local me
+      me = neap.spawn(function() print(pcall(me.join, me)) end)
+      me:join()
+    ]])
+    assert.equal("", run.err)
+    assert.matches("a task cannot wait for itself, nor for one that waits for it\t", run.out, 1, true)
+    assert.matches("\nfalse\t[^\n]*a task cannot wait for itself\n$", run.out)
+    assert.equal(0, run.status)
   end)
 
   it("stop with the loop, whatever they wait for", function()

@@ -33,7 +33,7 @@ enum neap_err {
     NEAP_E_RANGE = -9,        /* misuse: an offset or size outside the thing */
     NEAP_E_OVERLAP = -10,     /* misuse: another live slice has a claim on these bytes */
     NEAP_E_READ_ONLY = -11,   /* misuse: this memory is not the pool's to write */
-    NEAP_E_BUSY = -12,        /* the thing is in use */
+    NEAP_E_BUSY = -12,        /* it can take no more at the moment */
     NEAP_E_RESET = -13,       /* the peer reset the connection */
     NEAP_E_REFUSED = -14,     /* nobody listens there */
     NEAP_E_TIMEOUT = -15,     /* it took too long */
@@ -42,8 +42,10 @@ enum neap_err {
     NEAP_E_ADDRESS_IN_USE = -18,
     NEAP_E_PERMISSION = -19,
     NEAP_E_DESCRIPTORS = -20, /* the process or the system has no descriptor left */
-    NEAP_E_CANCELLED = -22,   /* the waiting task was cancelled */
-    NEAP_E_SYSTEM = -21       /* another failure of the system: see errno */
+    NEAP_E_CANCELLED = -21,   /* the waiting task was cancelled */
+    NEAP_E_IDLE = -22,        /* nothing came or went for the idle timeout */
+    NEAP_E_DESCRIPTOR = -23,  /* no inherited descriptor has this number, or it is no such thing */
+    NEAP_E_SYSTEM = -1000     /* another failure of the system: this minus its errno */
 };
 
 enum neap_limits {
@@ -368,9 +370,6 @@ int neap_reader_read_any(uint32_t slot, uint32_t gen, uint32_t max, struct neap_
 int neap_reader_read_until(uint32_t slot, uint32_t gen, const char *delimiter, uint32_t size,
                            uint32_t max, bool inclusive, struct neap_handle *slice);
 
-/* Limit later reads to `max_read` bytes. err: STALE. */
-int neap_reader_limit(uint32_t slot, uint32_t gen, uint32_t max_read);
-
 /* Drop up to n of the unread bytes that are here. Returns how many went.
  * err: STALE, CLOSED; AGAIN, EOF, … when none are here and n is not 0. */
 int neap_reader_skip(uint32_t slot, uint32_t gen, uint32_t n);
@@ -463,9 +462,26 @@ int neap_timer_set(struct neap_loop *loop, double seconds, struct neap_handle *t
 /* It shall not arrive any more. err: STALE. */
 int neap_timer_clear(uint32_t slot, uint32_t gen);
 
-/* Let SIGINT and SIGTERM arrive as NEAP_READY_SIGNAL, each once (a second one ends the process),
- * or give them back to the system. */
-void neap_loop_catch_signals(struct neap_loop *loop, bool on);
+enum neap_signal_how {
+    NEAP_SIGNAL_DEFAULT = 0, /* the system does what it always does */
+    NEAP_SIGNAL_CATCH = 1,   /* it arrives as NEAP_READY_SIGNAL */
+    NEAP_SIGNAL_ONCE = 2     /* the first does, a second one is the system's */
+};
+
+/* The number of a signal by its name, as in "HUP"; 0: there is none. */
+int neap_signal_number(const char *name);
+
+/* err: RANGE: it has no such number, or none that a program should catch. */
+int neap_loop_signal(struct neap_loop *loop, int number, int how);
+
+/* For tests: the clock stands still, until it is moved or let go. Timers and time limits follow
+ * it; what they were to do in a second is still to be done in one when it is let go. */
+void neap_clock_freeze(struct neap_loop *loop);
+void neap_clock_thaw(struct neap_loop *loop);
+
+/* Move a clock that stands to the next time at which something is due, but not past `until`.
+ * Returns false when it is there. */
+bool neap_clock_advance(struct neap_loop *loop, double until);
 
 /* ---- Streams and listeners ------------------------------------------------------------- */
 
@@ -476,25 +492,47 @@ struct neap_connection {
     struct neap_handle reader;
 };
 
-/* Listen on tcp://IP:PORT (port 0 picks one). own: returns owned; keeps the pool open.
- * err: ADDRESS, ADDRESS_IN_USE, PERMISSION, DESCRIPTORS, MEMORY, SYSTEM. */
-int neap_listener_open(struct neap_loop *loop, uint32_t pool_slot, uint32_t pool_gen,
-                       const char *address, struct neap_handle *listener);
+/* Of a listener's connections, or of one that is opened. */
+struct neap_socket_options {
+    uint32_t max_read;        /* bytes of one read at most */
+    uint32_t idle_timeout;    /* seconds without traffic, after which it fails; 0: never */
+    uint32_t keepalive;       /* the same, after which the system probes the peer; 0: never */
+    uint32_t backlog;         /* listener: connections that may wait to be accepted */
+    uint32_t max_connections; /* listener: open at once, others wait in the backlog */
+    uint32_t mode;            /* listener: permissions of a unix socket's path; 0: the usual */
+    bool no_delay;            /* a small write is sent at once */
+    bool reuse_port;          /* listener: others may listen there too */
+    bool dual_stack;          /* listener: on [::], IPv4 as well */
+};
 
-/* A connection that waits. own: returns owned.  err: AGAIN, STALE, DESCRIPTORS (accepting
- * rests for a moment), MEMORY, SYSTEM. */
+/* Listen on tcp://IP:PORT (port 0 picks one), unix:///PATH, unix://@NAME (abstract), or an
+ * inherited socket, fd://N. A path that nobody serves any more is replaced, and removed when
+ * the listener is closed. own: returns owned; keeps the pool open.
+ * err: ADDRESS, ADDRESS_IN_USE, PERMISSION, DESCRIPTORS, DESCRIPTOR, MEMORY, SYSTEM. */
+int neap_listener_open(struct neap_loop *loop, uint32_t pool_slot, uint32_t pool_gen,
+                       const char *address, const struct neap_socket_options *options,
+                       struct neap_handle *listener);
+
+/* A connection that waits. own: returns owned.  err: AGAIN, STALE, LIMIT (accepting goes on when
+ * one has ended), DESCRIPTORS (accepting rests for a moment), MEMORY, SYSTEM. */
 int neap_listener_accept(uint32_t slot, uint32_t gen, struct neap_connection *connection);
 
-/* The address it really listens on, as tcp://IP:PORT, into room[NEAP_ADDRESS_BYTES]. */
+/* The address it really listens on, into room[NEAP_ADDRESS_BYTES]. */
 int neap_listener_address(uint32_t slot, uint32_t gen, char *room);
 
 int neap_listener_close(uint32_t slot, uint32_t gen);
 void neap_listener_finalize(void *handle);
 
-/* Start to connect to tcp://IP:PORT; NEAP_READY_CONNECT follows. own: returns owned.
- * err: as neap_listener_open(), UNREACHABLE. */
+/* Start to connect to an address as above; NEAP_READY_CONNECT follows. fd://N is an inherited
+ * descriptor of any kind that bytes come from or go to: 0 and 1 are standard input and output.
+ * own: returns owned.  err: as neap_listener_open(), UNREACHABLE, REFUSED, BUSY. */
 int neap_stream_connect(struct neap_loop *loop, uint32_t pool_slot, uint32_t pool_gen,
-                        const char *address, struct neap_connection *connection);
+                        const char *address, const struct neap_socket_options *options,
+                        struct neap_connection *connection);
+
+/* Two connections, each the other's peer. own: returns owned.  err: as above. */
+int neap_stream_pair(struct neap_loop *loop, uint32_t pool_slot, uint32_t pool_gen,
+                     const struct neap_socket_options *options, struct neap_connection pair[2]);
 
 /* How connecting went. err: AGAIN, REFUSED, UNREACHABLE, TIMEOUT, …, STALE. */
 int neap_stream_connected(uint32_t slot, uint32_t gen);
@@ -509,6 +547,10 @@ int neap_stream_write_bytes(uint32_t slot, uint32_t gen, const char *bytes, uint
 /* Bytes queued and not yet written, or why writing failed. err: STALE. */
 int neap_stream_queued(uint32_t slot, uint32_t gen);
 
+/* Let NEAP_READY_WRITE follow when nothing is queued any more. Returns the bytes queued.
+ * err: as neap_stream_queued(). */
+int neap_stream_flush(uint32_t slot, uint32_t gen);
+
 /* Send what is queued, then the end of the stream; reading goes on. err: STALE, CLOSED. */
 int neap_stream_shutdown(uint32_t slot, uint32_t gen);
 
@@ -518,9 +560,21 @@ int neap_stream_shutdown(uint32_t slot, uint32_t gen);
 int neap_stream_close(uint32_t slot, uint32_t gen);
 void neap_stream_finalize(void *handle);
 
-/* The peer's and this side's address, as tcp://IP:PORT, into room[NEAP_ADDRESS_BYTES]. */
+/* The peer's and this side's address into room[NEAP_ADDRESS_BYTES]; "unix://" for a unix socket
+ * without a name. */
 int neap_stream_peer(uint32_t slot, uint32_t gen, char *room);
 int neap_stream_local(uint32_t slot, uint32_t gen, char *room);
+
+struct neap_stream_info {
+    uint64_t read_bytes;
+    uint64_t written_bytes; /* that the system has taken */
+    uint64_t queued_bytes;  /* that it has not */
+    double age;             /* seconds */
+    double idle;            /* seconds since bytes came or went */
+};
+
+/* err: STALE. */
+int neap_stream_info(uint32_t slot, uint32_t gen, struct neap_stream_info *info);
 
 struct neap_net_stats {
     uint64_t accepted; /* connections */
@@ -532,7 +586,9 @@ struct neap_net_stats {
     uint64_t closed_forgotten; /* streams and listeners closed by the collector */
     uint64_t closed_cut;       /* streams cut because the peer took nothing while closing */
     uint64_t unsent_bytes;     /* queued bytes that a failed or cut stream never sent */
+    uint64_t closed_idle;      /* streams ended by their idle timeout */
     uint64_t accept_pauses;    /* accepting rested: no descriptors or no memory */
+    uint64_t accept_limited;   /* accepting waited: a listener had its max_connections */
 };
 
 void neap_net_stats(struct neap_net_stats *stats);

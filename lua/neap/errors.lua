@@ -8,6 +8,8 @@ local C = abi.C
 
 ffi.cdef("char *strerror(int);")
 
+local SYSTEM = C.NEAP_E_SYSTEM
+
 -- code → name for programs, text for people
 local known = {
   [C.NEAP_E_EOF] = { "eof", "the peer has closed its side" },
@@ -20,15 +22,18 @@ local known = {
   [C.NEAP_E_RANGE] = { "range", "outside its bytes" },
   [C.NEAP_E_OVERLAP] = { "overlap", "another live slice has a claim on these bytes" },
   [C.NEAP_E_READ_ONLY] = { "read_only", "its memory can only be read" },
-  [C.NEAP_E_BUSY] = { "busy", "it is in use" },
+  [C.NEAP_E_BUSY] = { "busy", "it can take no more at the moment" },
   [C.NEAP_E_RESET] = { "reset", "the peer reset the connection" },
   [C.NEAP_E_REFUSED] = { "refused", "nobody listens there" },
   [C.NEAP_E_TIMEOUT] = { "timeout", "it took too long" },
   [C.NEAP_E_CANCELLED] = { "cancelled", "the task was cancelled" },
   [C.NEAP_E_UNREACHABLE] = { "unreachable", "there is no way to that address" },
-  [C.NEAP_E_ADDRESS] = { "address", "not an address: write tcp://IP:PORT, IPv6 in brackets, "
-    .. "PORT from 0 to 65535 (names other than localhost, and other kinds of address, are not "
-    .. "spoken yet)" },
+  [C.NEAP_E_IDLE] = { "timeout", "nothing came or went for too long (see idle_timeout)" },
+  [C.NEAP_E_DESCRIPTOR] = { "descriptor", "the process was not started with such a descriptor, "
+    .. "or it is of another kind, or taken already" },
+  [C.NEAP_E_ADDRESS] = { "address", "not an address: write tcp://IP:PORT (IPv6 in brackets, PORT "
+    .. "from 0 to 65535), unix:///PATH (107 bytes at most), unix://@NAME or fd://N; names other "
+    .. "than localhost, UDP and TLS are not spoken yet" },
   [C.NEAP_E_ADDRESS_IN_USE] = { "address_in_use", "the address is in use: is another server "
     .. "running? (port 0 picks a free one)" },
   [C.NEAP_E_PERMISSION] = { "permission", "not permitted (a port below 1024 needs root)" },
@@ -42,7 +47,7 @@ end
 
 --- What people read. @param code integer @return string
 function M.text(code)
-  return known[code] and known[code][2] or ffi.string(ffi.C.strerror(ffi.errno()))
+  return known[code] and known[code][2] or ffi.string(ffi.C.strerror(SYSTEM - code))
 end
 
 --- Told of every failure that a script is told of: the scheduler knows by it whether a task

@@ -31,6 +31,7 @@ local M = {
   spawn = task.spawn,
   wrap = task.wrap,
   sleep = task.sleep,
+  on_signal = task.on_signal,
 }
 
 local copier

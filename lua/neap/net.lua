@@ -20,36 +20,32 @@ local listener_t = ffi.typeof("struct neap_lua_listener")
 local connection_t = ffi.typeof("struct neap_connection")
 local handle_t = ffi.typeof("struct neap_handle")
 local istype = ffi.istype
-local type = type
+local type, pcall, error = type, pcall, error
 local prepare, wait = task.prepare, task.wait
 
 local M = {}
 local Stream, Listener = {}, {}
 
 -- Who waits, by slot; no entry keeps a connection from being collected.
-local readers, reader_tokens = {}, {}
-local writers, writer_tokens = {}, {}
+local readers, writers = {}, {}
 local acceptors = {}
 local timeouts = {} -- seconds that a wait may take, by slot of the connection
 local kept = {}     -- connections that outlive their handler: slot → gen
 
-local function wake(tasks, tokens, slot)
-  local waiting = tasks[slot]
-  if not waiting then return end
-  tasks[slot] = false
-  task.wake(waiting, tokens[slot])
+local function wake_reader(slot)
+  local waiting = readers[slot]
+  if waiting then task.wake(waiting) end
+end
+
+local function wake_writer(slot)
+  local waiting = writers[slot]
+  if waiting then task.wake(waiting) end
 end
 
 -- For whoever runs in a task: the one that waits goes on when this one gives control up.
-local function wake_later(tasks, tokens, slot)
-  local waiting = tasks[slot]
-  if not waiting then return end
-  tasks[slot] = false
-  task.wake_later(waiting, tokens[slot])
+local function wake_later(waiting)
+  if waiting then task.wake_later(waiting, waiting.token) end
 end
-
-local function wake_reader(slot) wake(readers, reader_tokens, slot) end
-local function wake_writer(slot) wake(writers, writer_tokens, slot) end
 
 task.on_ready(C.NEAP_READY_READ, wake_reader)
 task.on_ready(C.NEAP_READY_WRITE, wake_writer)
@@ -84,32 +80,28 @@ local function take_connection(made)
     C.neap_stream_finalize)
 end
 
-local function still_waiting(tasks, tokens, slot)
-  local other = tasks[slot]
-  return other and other.token == tokens[slot] and not other.done
-end
-
--- Raises, with nothing done, where a wait would.
-local function check_can_wait(tasks, tokens, slot, what)
-  local me, token = prepare()
-  if still_waiting(tasks, tokens, slot) then
-    check.raise("conn: another task is already " .. what .. " this connection")
-  end
-  return me, token
-end
-
-local function wait_for(tasks, tokens, slot, what)
-  local me, token = check_can_wait(tasks, tokens, slot, what)
-  tasks[slot], tokens[slot] = me, token
-  local code = wait(me, timeouts[slot])
-  if code < 0 then tasks[slot] = false end
-  return code
+local function busy(what)
+  check.raise("conn: another task is already " .. what .. " this connection")
 end
 
 --- The reader has no bytes and the system none either: wait until it has.
 local function fill(self)
-  local code = wait_for(readers, reader_tokens, self.slot, "reading")
+  local slot = self.slot
+  local me = prepare()
+  if readers[slot] then busy("reading") end
+  readers[slot] = me
+  local code = wait(me, timeouts[slot])
+  readers[slot] = false
   return code < 0 and code or AGAIN
+end
+
+local function wait_writable(slot, what)
+  local me = prepare()
+  if writers[slot] then busy(what) end
+  writers[slot] = me
+  local code = wait(me, timeouts[slot])
+  writers[slot] = false
+  return code
 end
 
 reader.install(Stream, { name = "conn", fill = fill, check = check_stream, tell = peer_of })
@@ -125,7 +117,7 @@ local function queue_one(self, x, what)
     return code
   end
   if not slice.is_slice(x) then
-    check.raise(what .. " must be a string or a slice, got " .. type(x))
+    check.raise(what .. " must be a string, a slice or a list of them, got " .. type(x))
   end
   local code = C.neap_stream_write(self.slot, self.gen, x.slot, x.gen)
   if code == STALE then check.raise(what .. " is a slice that was released or taken before") end
@@ -140,39 +132,126 @@ local function size_of(x)
   return size
 end
 
+local named = {} -- slots that a list has named so far
+
+-- Raises, with nothing done, where queueing would. Returns the bytes of a list.
+local function check_list(list, what)
+  local bytes, wrong = 0, nil
+  for i = 1, #list do
+    local x = list[i]
+    if type(x) == "string" then
+      bytes = bytes + #x
+    elseif not slice.is_slice(x) then
+      wrong = wrong or ("[%d] must be a string or a slice, got %s"):format(i, type(x))
+    else
+      local size = C.neap_slice_size(x.slot, x.gen)
+      if size < 0 or named[x.slot] then
+        wrong = wrong or ("[%d] is a slice that was released or taken before"):format(i)
+      end
+      named[x.slot] = true
+      bytes = bytes + size
+    end
+  end
+  for i = 1, #list do
+    if slice.is_slice(list[i]) then named[list[i].slot] = nil end
+  end
+  if wrong then check.raise(what .. wrong) end
+  return bytes
+end
+
+-- own: takes the slices, also those behind one that could not be queued.
+local function queue_list(self, list, what)
+  local result = 0
+  for i = 1, #list do
+    local code = queue_one(self, list[i], what)
+    if result >= 0 then result = code end
+  end
+  return result
+end
+
 local function wait_low(self)
-  local code = wait_for(writers, writer_tokens, self.slot, "writing")
+  local code = wait_writable(self.slot, "writing")
   if code < 0 then return code end
   code = C.neap_stream_queued(self.slot, self.gen)
   if code > HIGH then return wait_low(self) end
   return code
 end
 
---- Queues a string or a slice (which it takes); it leaves at the end of this turn. Waits
---- while more than 64 KiB are queued, until no more than 16 KiB are.
+-- Where a write will wait it raises before it has taken anything.
+local function check_can_wait(self)
+  prepare()
+  if writers[self.slot] then busy("writing") end
+end
+
+local function write_list(self, list)
+  local bytes = check_list(list, "conn:write: argument")
+  if C.neap_stream_queued(self.slot, self.gen) + bytes > HIGH then check_can_wait(self) end
+  local code = queue_list(self, list, "conn:write: argument")
+  return code
+end
+
+local function write_one(self, x)
+  if C.neap_stream_queued(self.slot, self.gen) + size_of(x) > HIGH then check_can_wait(self) end
+  local code = queue_one(self, x, "conn:write: argument")
+  return code
+end
+
+--- Queues a string, a slice (which it takes) or a list of them; they leave at the end of this
+--- turn. Waits while more than 64 KiB are queued, until no more than 16 KiB are; a timeout ends
+--- the wait only.
+--- @param x string|neap.Slice|(string|neap.Slice)[]
 --- @return true|nil ok, string? message, string? name
 function Stream:write(x)
   check_stream(self, "write")
-  local queued = C.neap_stream_queued(self.slot, self.gen)
-  if queued + size_of(x) > HIGH then
-    check_can_wait(writers, writer_tokens, self.slot, "writing")
-  end
-  local code = queue_one(self, x, "conn:write: argument")
+  local code = type(x) == "table" and write_list(self, x) or write_one(self, x)
   if code > HIGH then code = wait_low(self) end
   if code >= 0 then return true end
   return failed(self, "write", code)
 end
 
 --- The same for who must not wait: takes only when no more than 64 KiB are queued.
+--- @param x string|neap.Slice|(string|neap.Slice)[]
 --- @return true|nil ok, string? message, string? name "limit": x is untouched
 function Stream:try_write(x)
   check_stream(self, "try_write")
+  local what = "conn:try_write: argument"
+  if type(x) == "table" then check_list(x, what) end
   if C.neap_stream_queued(self.slot, self.gen) > HIGH then
     return failed(self, "try_write", C.NEAP_E_LIMIT)
   end
-  local code = queue_one(self, x, "conn:try_write: argument")
+  local code = type(x) == "table" and queue_list(self, x, what) or queue_one(self, x, what)
   if code >= 0 then return true end
   return failed(self, "try_write", code)
+end
+
+--- Waits until the system has taken everything that is queued.
+--- @return true|nil ok, string? message, string? name
+function Stream:flush()
+  check_stream(self, "flush")
+  local code = C.neap_stream_flush(self.slot, self.gen)
+  while code > 0 do
+    code = wait_writable(self.slot, "writing")
+    if code == 0 then code = C.neap_stream_flush(self.slot, self.gen) end
+  end
+  if code >= 0 then return true end
+  return failed(self, "flush", code)
+end
+
+local info = ffi.new("struct neap_stream_info")
+
+--- What is known of the connection; nil when it is closed.
+--- @return table|nil info peer, address (this side's) · read_bytes, written_bytes (taken by the
+--- system), queued_bytes (not yet) · buffered_bytes (here and unread) · age, idle (seconds)
+function Stream:info()
+  check_stream(self, "info")
+  if C.neap_stream_info(self.slot, self.gen, info) < 0 then return nil end
+  C.neap_stream_local(self.slot, self.gen, room)
+  return {
+    address = ffi.string(room), peer = peer_of(self),
+    read_bytes = tonumber(info.read_bytes), written_bytes = tonumber(info.written_bytes),
+    queued_bytes = tonumber(info.queued_bytes), buffered_bytes = self:buffered(),
+    age = info.age, idle = info.idle,
+  }
 end
 
 --- Every call that waits on this connection fails with "timeout" after so many seconds; no
@@ -209,10 +288,11 @@ end
 --- connection gets "closed".
 function Stream:close()
   check_stream(self, "close")
-  if C.neap_stream_close(self.slot, self.gen) < 0 then return end
+  local slot = self.slot
+  if C.neap_stream_close(slot, self.gen) < 0 then return end
   ffi.gc(self, nil)
-  wake_later(readers, reader_tokens, self.slot)
-  wake_later(writers, writer_tokens, self.slot)
+  wake_later(readers[slot])
+  wake_later(writers[slot])
 end
 
 ffi.metatype(stream_t, {
@@ -224,18 +304,47 @@ ffi.metatype(stream_t, {
   __metatable = "neap.connection",
 })
 
-local connection_options = { max_read = tonumber(C.NEAP_MAX_READ_BYTES), timeout = 0 }
+-- ---- options ----
 
-local function check_options(options, what)
-  local given = check.options(options, connection_options, what)
-  check.whole(given.max_read, C.NEAP_BUF_MAX_BYTES, what .. ": max_read")
-  check.seconds(given.timeout, what .. ": timeout")
-  return given
+local IDLE_TIMEOUT, MAX_CONNECTIONS, BACKLOG = 600, 10000, 4096
+
+local connect_defaults = {
+  max_read = tonumber(C.NEAP_MAX_READ_BYTES), timeout = 0, idle_timeout = 0,
+  no_delay = true, keepalive = 0,
+}
+local listen_defaults = {
+  max_read = connect_defaults.max_read, timeout = 0, idle_timeout = IDLE_TIMEOUT,
+  no_delay = true, keepalive = 0, max_connections = MAX_CONNECTIONS, backlog = BACKLOG,
+  reuse_port = false, dual_stack = true, mode = "",
+}
+
+local options_t = ffi.typeof("struct neap_socket_options")
+local SECONDS = 315360000
+local whole_options = { max_read = C.NEAP_BUF_MAX_BYTES, idle_timeout = SECONDS,
+  keepalive = 32767, max_connections = 0x7fffffff, backlog = 0x7fffffff }
+
+local function mode_of(text, what)
+  if text == "" then return 0 end
+  if not text:find("^[0-7][0-7][0-7]$") then
+    check.raise(what .. ': mode must be three octal digits, as in "660"')
+  end
+  return tonumber(text, 8)
 end
 
-local function limit(conn, options)
-  C.neap_reader_limit(conn.reader_slot, conn.reader_gen, options.max_read)
-  timeouts[conn.slot] = options.timeout > 0 and options.timeout or nil
+-- Returns what C is told, and the seconds that a wait may take.
+local function check_options(options, defaults, what)
+  local given = check.options(options, defaults, what)
+  check.seconds(given.timeout, what .. ": timeout")
+  for name, most in pairs(whole_options) do
+    if given[name] then check.whole(given[name], most, what .. ": " .. name) end
+  end
+  if given.max_connections == 0 then check.raise(what .. ": max_connections must be at least 1") end
+  local told = options_t()
+  for name, value in pairs(given) do
+    if name == "mode" then value = mode_of(value, what) end
+    if name ~= "timeout" then told[name] = value end
+  end
+  return told, given.timeout > 0 and given.timeout or nil
 end
 
 -- ---- listeners ----
@@ -247,7 +356,7 @@ local function check_listener(self, name)
 end
 
 local function close_connection(ended)
-  local conn = ended.conn
+  local conn = ended.argument
   if kept[conn.slot] == conn.gen then
     kept[conn.slot] = nil
   else
@@ -260,7 +369,12 @@ local function accept_failed(acceptor, code)
   local now = os.time()
   if acceptor.told == now then return end
   acceptor.told = now -- it rests and tries again several times a second
-  task.say("accepting on " .. acceptor.address .. " rests: " .. errors.text(code))
+  local why = errors.text(code)
+  if code == C.NEAP_E_LIMIT then
+    why = ("%d connections are open, as many as max_connections allows; others wait"):format(
+      acceptor.options.max_connections)
+  end
+  task.say("accepting on " .. acceptor.address .. " rests: " .. why)
 end
 
 local function accept_some(slot)
@@ -271,34 +385,47 @@ local function accept_some(slot)
     local code = C.neap_listener_accept(slot, acceptor.gen, made)
     if code < 0 then return accept_failed(acceptor, code) end
     local conn = take_connection(made)
-    limit(conn, acceptor.options)
-    task.start(acceptor.handler,
-      { on_end = close_connection, conn = conn, origin = acceptor.origin }, conn)
+    timeouts[conn.slot] = acceptor.timeout
+    task.start(acceptor.handler, acceptor, conn)
   end
 end
 
 task.on_ready(C.NEAP_READY_ACCEPT, accept_some)
 
+local function listener_address(self)
+  if C.neap_listener_address(self.slot, self.gen, room) < 0 then return nil end
+  return ffi.string(room)
+end
+
 --- Serves connections: each runs handler(conn) in a task of its own and is closed when the
 --- handler returns.
---- @param address string tcp://IP:PORT; port 0 picks one
+--- @param address string tcp://IP:PORT (port 0 picks one), unix:///PATH, unix://@NAME (abstract),
+--- or fd://N, a socket that the process was started with
 --- @param handler fun(conn: neap.Connection)
---- @param options? table max_read: bytes of one read at most (1 MiB) · timeout: seconds that a
---- wait on a connection may take (0: for ever)
+--- @param options? table
+--- max_read: bytes of one read at most (1 MiB) ·
+--- timeout: seconds that a wait on a connection may take (0: for ever) ·
+--- idle_timeout: seconds without traffic, after which a connection fails (600; 0: never) ·
+--- max_connections: open at once; others wait to be accepted (10,000) ·
+--- backlog: how many may wait (4096, cut to net.core.somaxconn) ·
+--- no_delay (true) · keepalive: seconds without traffic before the system probes the peer
+--- (0: never) · reuse_port (false) · dual_stack: [::] serves IPv4 as well (true) ·
+--- mode: permissions of a unix socket's path, as in "660"
 --- @return neap.Listener|nil listener, string? message, string? name
 function M.listen(address, handler, options)
   local ok, message, name = check_address(address, "neap.listen")
   if type(handler) ~= "function" then
     check.raise("neap.listen: handler must be a function, got " .. type(handler))
   end
-  local given = check_options(options, "neap.listen")
+  local given, timeout = check_options(options, listen_defaults, "neap.listen")
   if not ok then return nil, message, name end
   local home, made = pool.default(), handle_t()
-  local code = C.neap_listener_open(loop, home.slot, home.gen, address, made)
+  local code = C.neap_listener_open(loop, home.slot, home.gen, address, given, made)
   if code < 0 then return errors.failure("listen on " .. address, code) end
-  acceptors[made.slot] = { gen = made.gen, handler = handler, options = given,
-    address = address, origin = task.origin_of(2) }
-  return listener_t(made.slot, made.gen)
+  local listener = listener_t(made.slot, made.gen)
+  acceptors[made.slot] = { gen = made.gen, handler = handler, options = given, timeout = timeout,
+    address = listener_address(listener), origin = task.origin_of(2), on_end = close_connection }
+  return listener
 end
 
 --- Stops listening; connections that are open stay. Twice is harmless.
@@ -306,11 +433,6 @@ function Listener:close()
   check_listener(self, "close")
   if C.neap_listener_close(self.slot, self.gen) < 0 then return end
   acceptors[self.slot] = nil
-end
-
-local function listener_address(self)
-  if C.neap_listener_address(self.slot, self.gen, room) < 0 then return nil end
-  return ffi.string(room)
 end
 
 ffi.metatype(listener_t, {
@@ -326,26 +448,50 @@ ffi.metatype(listener_t, {
 
 -- ---- connecting ----
 
---- A connection to tcp://IP:PORT; waits until it stands.
---- @param options? table as for listen
+-- Waits until it stands, or fails.
+local function connected(conn)
+  local code = C.neap_stream_connected(conn.slot, conn.gen)
+  while code == AGAIN do
+    code = wait_writable(conn.slot, "connecting")
+    if code == 0 then code = C.neap_stream_connected(conn.slot, conn.gen) end
+  end
+  return code
+end
+
+--- A connection; waits until it stands.
+--- @param address string as for listen; fd://N is a socket, pipe, terminal or file that the
+--- process was started with: fd://0 is standard input, fd://1 standard output
+--- @param options? table as for listen: max_read, timeout, idle_timeout (0), no_delay, keepalive
 --- @return neap.Connection|nil conn, string? message, string? name
 function M.connect(address, options)
   local ok, message, name = check_address(address, "neap.connect")
-  local given = check_options(options, "neap.connect")
+  local given, timeout = check_options(options, connect_defaults, "neap.connect")
   if not ok then return nil, message, name end
   local home, made = pool.default(), connection_t()
-  local code = C.neap_stream_connect(loop, home.slot, home.gen, address, made)
+  local code = C.neap_stream_connect(loop, home.slot, home.gen, address, given, made)
   if code < 0 then return errors.failure("connect to " .. address, code) end
   local conn = take_connection(made)
-  limit(conn, given)
-  code = C.neap_stream_connected(conn.slot, conn.gen)
-  while code == AGAIN do
-    code = wait_for(writers, writer_tokens, conn.slot, "connecting")
-    if code == 0 then code = C.neap_stream_connected(conn.slot, conn.gen) end
-  end
-  if code == 0 then return conn end
+  timeouts[conn.slot] = timeout
+  local went, result = pcall(connected, conn)
+  if went and result == 0 then return conn end
   conn:close()
-  return errors.failure("connect to " .. address, code)
+  if not went then error(result, 0) end
+  return errors.failure("connect to " .. address, result)
+end
+
+local pair_t = ffi.typeof("struct neap_connection[2]")
+
+--- Two connections, each the other's peer, without a port: what one writes the other reads.
+--- @param options? table as for connect
+--- @return neap.Connection|nil conn, neap.Connection|string other, string? name
+function M.pair(options)
+  local given, timeout = check_options(options, connect_defaults, "neap.testing.pair")
+  local home, made = pool.default(), pair_t()
+  local code = C.neap_stream_pair(loop, home.slot, home.gen, given, made)
+  if code < 0 then return errors.failure("neap.testing.pair", code) end
+  local one, other = take_connection(made[0]), take_connection(made[1])
+  timeouts[one.slot], timeouts[other.slot] = timeout, timeout
+  return one, other
 end
 
 return abi.keep("neap.net", M)

@@ -14,7 +14,7 @@ local view = require("neap.view")
 
 local C = abi.C
 local out_t, cast = abi.out_t, ffi.cast
-local fresh, retire = slice.fresh, slice.retire
+local fresh, unused = slice.fresh, slice.unused
 local whole = check.whole
 local AGAIN, OK = C.NEAP_E_AGAIN, C.NEAP_OK
 local SHORT, OVERSIZED = C.NEAP_E_SHORT, C.NEAP_E_OVERSIZED
@@ -56,42 +56,22 @@ function M.install(methods, kind)
 
   -- Each read is tried on the bytes that are here; if they do not suffice the reader is filled
   -- and it is tried again. The repetition is a tail call and not a loop: it is nearly always
-  -- made once, and LuaJIT compiles no trace that leaves a loop at once.
-
-  local function read_exactly(self, n, handle)
-    local code = C.neap_reader_read(self.reader_slot, self.reader_gen, n, cast(out_t, handle))
-    if code ~= AGAIN then return code end
-    code = fill(self, n)
-    if code < 0 and code ~= AGAIN then return code end
-    return read_exactly(self, n, handle)
-  end
-
-  local function read_some(self, max, handle)
-    local code = C.neap_reader_read_any(self.reader_slot, self.reader_gen, max,
-      cast(out_t, handle))
-    if code ~= AGAIN then return code end
-    code = fill(self, 1)
-    if code < 0 and code ~= AGAIN then return code end
-    return read_some(self, max, handle)
-  end
-
-  local function read_delimited(self, delimiter, max, inclusive, handle)
-    local code = C.neap_reader_read_until(self.reader_slot, self.reader_gen, delimiter,
-      #delimiter, max, inclusive, cast(out_t, handle))
-    if code ~= AGAIN then return code end
-    code = fill(self, C.neap_reader_buffered(self.reader_slot, self.reader_gen) + 1)
-    if code < 0 and code ~= AGAIN then return code end
-    return read_delimited(self, delimiter, max, inclusive, handle)
-  end
+  -- made once, and LuaJIT compiles no trace that leaves a loop at once. While it waits it holds
+  -- no handle, and few frames: that is what an idle connection costs.
 
   --- Exactly n bytes, side by side. @return neap.Slice|nil slice, string? message, string? name
   function methods:read(n)
     check_self(self, "read")
     whole(n, 0x1p53, read_n)
     local handle = fresh()
-    local code = read_exactly(self, n < U32 and n or U32, handle)
+    local code = C.neap_reader_read(self.reader_slot, self.reader_gen, n < U32 and n or U32,
+      cast(out_t, handle))
     if code == OK then return handle end
-    retire(handle)
+    unused(handle)
+    if code == AGAIN then
+      code = fill(self, n)
+      if code >= 0 or code == AGAIN then return methods.read(self, n) end
+    end
     return failed(self, code, ("read of %d bytes"):format(n))
   end
 
@@ -101,17 +81,29 @@ function M.install(methods, kind)
     max = whole(max or MAX, 0x1p53, read_any_max)
     if max == 0 then check.raise(prefix .. ":read_any: max must be at least 1") end
     local handle = fresh()
-    local code = read_some(self, max < U32 and max or U32, handle)
+    local code = C.neap_reader_read_any(self.reader_slot, self.reader_gen, max < U32 and max or U32,
+      cast(out_t, handle))
     if code == OK then return handle end
-    retire(handle)
+    unused(handle)
+    if code == AGAIN then
+      code = fill(self, 1)
+      if code >= 0 or code == AGAIN then return methods.read_any(self, max) end
+    end
     return failed(self, code, "read_any")
   end
 
   local function read_until(self, delimiter, max, inclusive, what)
     local handle = fresh()
-    local code = read_delimited(self, delimiter, max, inclusive, handle)
+    local code = C.neap_reader_read_until(self.reader_slot, self.reader_gen, delimiter,
+      #delimiter, max, inclusive, cast(out_t, handle))
     if code == OK then return handle end
-    retire(handle)
+    unused(handle)
+    if code == AGAIN then
+      code = fill(self, C.neap_reader_buffered(self.reader_slot, self.reader_gen) + 1)
+      if code >= 0 or code == AGAIN then
+        return read_until(self, delimiter, max, inclusive, what)
+      end
+    end
     return failed(self, code, what)
   end
 

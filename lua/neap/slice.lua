@@ -67,12 +67,19 @@ local function fresh()
   return handle
 end
 
+--- A fresh handle that was not needed goes back to where it came from.
+local function unused(handle)
+  if tail - head >= RING then return end
+  head = head - 1
+  ring[band(head, MASK)] = handle
+end
+
 --- Is it a slice (live or not)?
 local function is_slice(x)
   return istype(slice_t, x)
 end
 
-M.fresh, M.retire, M.is_slice = fresh, retire, is_slice
+M.fresh, M.retire, M.unused, M.is_slice = fresh, retire, unused, is_slice
 
 -- ---- failures ----
 

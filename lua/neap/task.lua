@@ -1,8 +1,9 @@
 --- Tasks: coroutines that wait, and the loop that wakes them.
 ---
 --- A task that waits registers itself where it will be woken and gives control up; the loop
---- polls, resumes whoever is ready, and flushes what they wrote. Every wait has a token, so a
---- wake-up that comes too late finds out. All state is in this file.
+--- polls, resumes whoever is ready, and flushes what they wrote. Who registers itself clears
+--- that when it goes on, whatever woke it; a wake-up that waits in the queue has the token of
+--- its wait, so that it finds out when it comes too late. All state is in this file.
 
 local ffi = require("ffi")
 local abi = require("neap.abi")
@@ -13,19 +14,21 @@ local slice = require("neap.slice")
 local C = abi.C
 local create, resume, yield = coroutine.create, coroutine.resume, coroutine.yield
 local running, status = coroutine.running, coroutine.status
+local isyieldable = coroutine.isyieldable
 local traceback = debug.traceback
 local type, pcall, tostring = type, pcall, tostring
 
 local CANCELLED = C.NEAP_E_CANCELLED
 local DRAIN_SECONDS = 2
+local ENDINGS = { C.neap_signal_number("INT"), C.neap_signal_number("TERM") }
 
 local M = {}
 local Task = {}
 Task.__index = Task
 Task.__metatable = "neap.task"
 Task.__tostring = function(self)
-  return "task" .. (self.origin and " spawned at " .. self.origin or "")
-    .. (self.done and " (ended)" or "")
+  local origin = self.kind.origin
+  return "task" .. (origin and " spawned at " .. origin or "") .. (self.done and " (ended)" or "")
 end
 
 local loop = C.neap_loop_create()
@@ -52,7 +55,8 @@ function errors.noted(message, name)
 end
 
 local function origin_line(task)
-  return task.origin and "\nspawned at " .. task.origin or ""
+  local origin = task.kind.origin
+  return origin and "\nspawned at " .. origin or ""
 end
 
 -- A line for each, but not for a flood of them.
@@ -99,16 +103,17 @@ local function report(task, err)
 end
 
 local function finish(task, ok, result, second, third, fourth)
+  local kind = task.kind
   if ok and status(task.co) ~= "dead" then
     ok, result = false, "coroutine.yield gave control to nobody: a task waits by calling "
       .. "what waits (conn:read, …); a coroutine of your own is resumed by you"
   end
   if not ok then
-    if task.on_error then task.on_error(result, traceback(task.co, shown(result)))
+    if kind.on_error then kind.on_error(result, traceback(task.co, shown(result)))
     else report(task, result) end
   end
   task.done, task.ok, task.results = true, ok, { result, second, third, fourth }
-  if task.on_end then task.on_end(task) end
+  if kind.on_end then kind.on_end(task) end
   local joiners = task.joiners
   if not joiners then return end
   for i = 1, #joiners do M.wake_later(joiners[i].task, joiners[i].token) end
@@ -118,9 +123,9 @@ end
 local function go(task, argument)
   local previous = current
   if task.waiting then waiting_count = waiting_count - 1 end
-  current, task.running, task.waiting = task, true, false
+  current, task.waiting = task, false
   local ok, result, second, third, fourth = resume(task.co, argument)
-  current, task.running = previous, false
+  current = previous
   if ok and result == WAITING then
     task.waiting = true
     waiting_count = waiting_count + 1
@@ -131,40 +136,70 @@ end
 
 -- ---- waiting ----
 
---- The task that is about to wait; register it, with its token, where it shall be woken.
-function M.prepare()
-  local task = current or outside
+-- C functions that call back, under the names that scripts know, and the way round each.
+local SORT = "get what the comparison needs before you sort"
+local LOOP = "use a for loop with pairs or ipairs"
+local in_c = {
+  [table.sort] = { "table.sort", SORT },
+  [string.gsub] = { "string.gsub", "walk with string.gmatch or string.find, and put the result "
+    .. "together yourself" },
+  [require] = { "require", "let a function of the module do it, and call that afterwards" },
+  [dofile] = { "dofile", "use assert(loadfile(path))() instead" },
+  [load] = { "load", "read all of the text first" },
+  [table.foreach] = { "table.foreach", LOOP }, [table.foreachi] = { "table.foreachi", LOOP },
+}
+local yields = { [pcall] = true, [xpcall] = true, [yield] = true }
+
+-- The name of the innermost C function that a yield would have to leave, and the way round.
+local function in_the_way()
+  local level = 2
+  local info = debug.getinfo(level, "Snf")
+  while info do
+    local known_one = in_c[info.func]
+    if known_one then return known_one[1], known_one[2] end
+    if info.what == "C" and not yields[info.func] then break end
+    level = level + 1
+    info = debug.getinfo(level, "Snf")
+  end
+  return info and info.name or "a C function", "call what waits before or after it"
+end
+
+local function cannot_wait(task)
   if running() ~= task.co then
     check.raise("neap: a coroutine that the script made itself cannot wait: make it with "
       .. "neap.wrap, or start a task with neap.spawn")
   end
+  local name, way_round = in_the_way()
+  check.raise(("neap: nothing can wait inside %s, which is C code that LuaJIT cannot leave and "
+    .. "enter again: %s"):format(name, way_round))
+end
+
+--- The task that is about to wait, with a token of its own; raises where none can. Register it
+--- where it shall be woken, wait, and clear that.
+function M.prepare()
+  local task = current or outside
+  if running() ~= task.co or (current and not isyieldable()) then cannot_wait(task) end
   task.token = task.token + 1
   return task, task.token
 end
 
 local turn
 
-local function suspend(task)
-  if task ~= outside then
-    yield(WAITING)
-    return
-  end
+local function run_until_woken()
   outside.woken, outside.waiting = false, true
   while not outside.woken do turn(true) end
   outside.waiting = false
 end
 
-local timers = {} -- who sleeps until it fires, and with which token, by slot
-local timer_tokens = {}
+local timers = {} -- who waits no longer than until it fires, by slot
 local made_timer = ffi.new("struct neap_handle")
 
-local function suspend_for(task, seconds)
+local function wait_for(task, seconds)
   local code = C.neap_timer_set(loop, seconds, made_timer)
   if code < 0 then return code end
   local slot, gen = made_timer.slot, made_timer.gen
-  timers[slot], timer_tokens[slot] = task, task.token
-  task.timed_out = false
-  suspend(task)
+  timers[slot], task.timed_out = task, false
+  if task == outside then run_until_woken() else yield(WAITING) end
   if task.timed_out then return C.NEAP_E_TIMEOUT end
   timers[slot] = false
   C.neap_timer_clear(slot, gen)
@@ -177,8 +212,9 @@ end
 function M.wait(task, seconds)
   local code = 0
   if task.cancelled then code = CANCELLED
-  elseif seconds then code = suspend_for(task, seconds)
-  else suspend(task) end
+  elseif seconds then code = wait_for(task, seconds)
+  elseif task == outside then run_until_woken()
+  else yield(WAITING) end
   if task.cancelled then
     task.cancelled = false -- once: what cleans up may wait
     return CANCELLED
@@ -186,10 +222,8 @@ function M.wait(task, seconds)
   return code
 end
 
---- Wake a task, if it still waits with that token. (It may run meanwhile: a wait across a C
---- function, such as a comparator of table.sort, fails after it was registered.)
-function M.wake(task, token)
-  if task.token ~= token or task.done or task.running then return end
+--- Wake a task that waits.
+local function wake(task)
   if task == outside then
     outside.woken = true
   else
@@ -197,21 +231,42 @@ function M.wake(task, token)
   end
 end
 
---- The same, when the running task gives control up.
+M.wake = wake
+
+--- Wake a task when the running one gives control up, if its wait is still the one with that
+--- token.
 function M.wake_later(task, token)
   last = last + 1
   queue[last] = { task = task, token = token }
+end
+
+local function still_waits(task, token)
+  return task.token == token and (task.waiting or task == outside)
 end
 
 local function timer_fired(slot)
   local sleeper = timers[slot]
   if not sleeper then return end
   timers[slot] = false
-  sleeper.timed_out = sleeper.token == timer_tokens[slot]
-  M.wake(sleeper, timer_tokens[slot])
+  sleeper.timed_out = true
+  wake(sleeper)
+end
+
+local after_turn = {} -- who goes on once the loop has looked at what is ready
+
+--- Waits until the others have had a turn.
+function M.next_turn()
+  local me, token = M.prepare()
+  after_turn[#after_turn + 1] = { task = me, token = token }
+  return M.wait(me)
 end
 
 -- ---- the loop ----
+
+local function origin_of(level)
+  local info = debug.getinfo(level + 1, "Sl")
+  return info and info.short_src .. ":" .. info.currentline or "?"
+end
 
 local handlers = {} -- what to do with an entry, by enum neap_readiness
 
@@ -223,7 +278,17 @@ end
 local READ, WRITE = C.NEAP_READY_READ, C.NEAP_READY_WRITE
 local CONNECT, ACCEPT = C.NEAP_READY_CONNECT, C.NEAP_READY_ACCEPT
 local SIGNAL, TIMER = C.NEAP_READY_SIGNAL, C.NEAP_READY_TIMER
+local signal_handlers = {} -- by number
 local band = require("bit").band
+
+local function signal_came(number)
+  local handler = signal_handlers[number]
+  if handler then
+    M.start(handler.fn, handler)
+  else
+    stopping = true
+  end
+end
 
 -- Tail calls and no loop: with one busy connection a loop would be left at once, which LuaJIT
 -- does not compile, and gives up on for good.
@@ -235,7 +300,7 @@ local function dispatch(left)
   if band(what, CONNECT) ~= 0 then handlers[CONNECT](slot) end
   if band(what, ACCEPT) ~= 0 then handlers[ACCEPT](slot) end
   if what == TIMER then timer_fired(slot) end
-  if band(what, SIGNAL) ~= 0 then stopping = true end
+  if band(what, SIGNAL) ~= 0 then signal_came(slot) end
   return dispatch(left - 1)
 end
 
@@ -244,26 +309,38 @@ local function start_queued()
     local start = queue[first]
     queue[first] = nil
     first = first + 1
-    if start.token then
-      M.wake(start.task, start.token)
-    else
-      go(start.task, start.argument)
+    local woken = start.task
+    if not start.token then
+      local argument = woken.argument
+      if not woken.kind.on_end then woken.argument = nil end
+      go(woken, argument)
+    elseif still_waits(woken, start.token) then
+      wake(woken)
     end
   end
   first, last = 1, 0
 end
 
+local function queue_after_turn()
+  for i = 1, #after_turn do
+    last = last + 1
+    queue[last], after_turn[i] = after_turn[i], nil
+  end
+end
+
 local function busy()
-  return first <= last or waiting_count > 0 or C.neap_loop_pending(loop) > 0
+  return first <= last or #after_turn > 0 or waiting_count > 0 or C.neap_loop_pending(loop) > 0
 end
 
 --- One turn: start what was spawned, wait, resume who is ready, write what they wrote.
 function turn(block)
   start_queued()
   C.neap_loop_flush(loop)
-  local idle = block and first > last and not stopping and (outside.waiting or busy())
+  local idle = block and first > last and #after_turn == 0 and not stopping
+    and (outside.waiting or busy())
   local ready = C.neap_loop_poll(loop, idle and -1 or 0)
   dispatch(ready)
+  if #after_turn > 0 then queue_after_turn() end
   start_queued()
   C.neap_loop_flush(loop)
   slice.reclaim()
@@ -285,15 +362,40 @@ local function drain()
   end
 end
 
+-- The signals that end a program; a handler of the script's own stays.
+local function catch_endings(how)
+  for i = 1, #ENDINGS do
+    if not signal_handlers[ENDINGS[i]] then C.neap_loop_signal(loop, ENDINGS[i], how) end
+  end
+end
+
+--- Run fn in a task of its own each time that a signal comes, instead of what the system, or
+--- run(), does on it; nil: no longer.
+--- @param signal_name string "HUP", "USR1", … (a number does as well)
+--- @param fn? fun()
+function M.on_signal(signal_name, fn)
+  local number = type(signal_name) == "number" and signal_name
+    or type(signal_name) == "string" and C.neap_signal_number(signal_name)
+  if fn ~= nil and type(fn) ~= "function" then
+    check.raise("neap.on_signal: needs a function, or nil, got " .. type(fn))
+  end
+  local how = fn and C.NEAP_SIGNAL_CATCH or C.NEAP_SIGNAL_DEFAULT
+  if not number or C.neap_loop_signal(loop, number, how) < 0 then
+    check.raise(("neap.on_signal: %s is no signal that a program can catch (write \"HUP\")")
+      :format(tostring(signal_name)))
+  end
+  signal_handlers[number] = fn and { fn = fn, origin = origin_of(2) }
+end
+
 --- Run the loop until nothing is left to wait for, or until stop(). Inside a task it does
 --- nothing: the loop runs anyway.
 function M.run()
   if current then return end
   stopping = false
-  C.neap_loop_catch_signals(loop, true)
+  catch_endings(C.NEAP_SIGNAL_ONCE)
   while not stopping and busy() do turn(true) end
   if stopping then drain() end
-  C.neap_loop_catch_signals(loop, false)
+  catch_endings(C.NEAP_SIGNAL_DEFAULT)
   stopping = false
 end
 
@@ -304,20 +406,14 @@ end
 
 -- ---- starting ----
 
-local function origin_of(level)
-  local info = debug.getinfo(level + 1, "Sl")
-  return info and info.short_src .. ":" .. info.currentline or "?"
-end
-
 --- A task that starts in this turn, with one argument. For the parts of neap.
---- @param hooks table on_end(task), on_error(err, traceback), origin, conn
-function M.start(fn, hooks, argument)
-  local task = setmetatable({
-    co = create(fn), token = 0, running = false, waiting = false,
-    on_end = hooks.on_end, on_error = hooks.on_error, origin = hooks.origin, conn = hooks.conn,
-  }, Task)
+--- @param kind table what such tasks share: on_end(task), which finds it in task.argument ·
+--- on_error(err, traceback) · origin
+function M.start(fn, kind, argument)
+  local task = setmetatable({ co = create(fn), kind = kind, argument = argument, token = 0,
+    waiting = false }, Task)
   last = last + 1
-  queue[last] = { task = task, argument = argument }
+  queue[last] = { task = task }
   return task
 end
 
@@ -342,6 +438,18 @@ local function check_task(self, name)
   end
 end
 
+-- Tasks that wait for each other would do so for ever.
+local function check_no_circle(self)
+  local other = self
+  while other do
+    if other == current then
+      check.raise("task:join: a task cannot wait for itself" .. (other ~= self
+        and ", nor for one that waits for it" or ""))
+    end
+    other = other.joining
+  end
+end
+
 --- Waits until the task has ended, for so many seconds at most.
 --- @param seconds? number
 --- @return any results up to four that its function returned; or nil, message, name: "error"
@@ -349,13 +457,15 @@ end
 function Task:join(seconds)
   check_task(self, "join")
   if seconds ~= nil then check.seconds(seconds, "task:join: seconds") end
-  if self == current then check.raise("task:join: a task cannot wait for itself") end
+  check_no_circle(self)
   while not self.done do
     local me, token = M.prepare()
     self.joiners = self.joiners or {}
     local joiners, joiner = self.joiners, { task = me, token = token }
     joiners[#joiners + 1] = joiner
+    me.joining = self
     local code = M.wait(me, seconds)
+    me.joining = nil
     for i = #joiners, 1, -1 do
       if joiners[i] == joiner then table.remove(joiners, i) end
     end

@@ -352,14 +352,6 @@ int neap_reader_buffered(uint32_t slot, uint32_t gen)
     return r ? (int)unread(r) : NEAP_E_STALE;
 }
 
-int neap_reader_limit(uint32_t slot, uint32_t gen, uint32_t max_read)
-{
-    struct neap_reader *r = neap_reader_of(slot, gen);
-    if (!r) return NEAP_E_STALE;
-    r->max_read = max_read;
-    return NEAP_OK;
-}
-
 int neap_reader_skip(uint32_t slot, uint32_t gen, uint32_t n)
 {
     struct neap_reader *r = neap_reader_of(slot, gen);

@@ -21,6 +21,11 @@ struct neap_listener {
     struct neap_watch watch;
     struct neap_mark mark;
     struct neap_alarm rest;
+    struct neap_socket_options options;
+    uint32_t connections; /* open, of those that came here */
+    bool waited_for;      /* the system has reported a connection that was not accepted yet */
+    bool full;            /* there are max_connections: nothing is accepted */
+    struct neap_path path;
 };
 
 static struct neap_slots listeners = NEAP_SLOTS(struct neap_listener, LISTENERS_MAX);
@@ -34,6 +39,7 @@ static void on_ready(struct neap_watch *watch, int events)
 {
     (void)events;
     struct neap_listener *l = neap_owner_of(watch, struct neap_listener, watch);
+    l->waited_for = true;
     neap_mark_set(l->loop, &l->mark, NEAP_READY_ACCEPT);
 }
 
@@ -43,7 +49,9 @@ static void on_rested(struct neap_alarm *alarm)
     neap_watch_set(l->loop, &l->watch, NEAP_WATCH_READ);
 }
 
-static int adopt(struct neap_loop *loop, struct neap_pool *pool, int fd, struct neap_handle *handle)
+/* own: takes fd, also when it fails. */
+static int adopt(struct neap_loop *loop, struct neap_pool *pool, int fd,
+                 const struct neap_socket_options *options, struct neap_handle *handle)
 {
     uint32_t slot;
     struct neap_listener *l = neap_slots_take(&listeners, &slot);
@@ -56,6 +64,7 @@ static int adopt(struct neap_loop *loop, struct neap_pool *pool, int fd, struct 
     l->fd = fd;
     l->loop = loop;
     l->pool = pool;
+    l->options = *options;
     l->mark.slot = slot;
     l->rest.ring = on_rested;
     neap_watch_init(&l->watch, fd, on_ready);
@@ -66,17 +75,32 @@ static int adopt(struct neap_loop *loop, struct neap_pool *pool, int fd, struct 
     return NEAP_OK;
 }
 
+static int take_inherited(int number)
+{
+    enum neap_descriptor_kind kind;
+    int fd = neap_inherited_take(number, &kind);
+    if (fd < 0 || kind == NEAP_IS_LISTENER) return fd;
+    neap_socket_close(fd);
+    return NEAP_E_DESCRIPTOR;
+}
+
 int neap_listener_open(struct neap_loop *loop, uint32_t pool_slot, uint32_t pool_gen,
-                       const char *text, struct neap_handle *handle)
+                       const char *text, const struct neap_socket_options *options,
+                       struct neap_handle *handle)
 {
     struct neap_pool *pool = neap_pool_of(pool_slot, pool_gen);
     if (!pool) return NEAP_E_STALE;
     if (pool->closed) return NEAP_E_CLOSED;
-    struct neap_address address;
-    int result = neap_address_parse(text, &address);
+    struct neap_endpoint at;
+    int result = neap_endpoint_parse(text, &at);
     if (result < 0) return result;
-    int fd = neap_socket_listen(&address);
-    return fd < 0 ? fd : adopt(loop, pool, fd, handle);
+    bool inherited = at.descriptor >= 0;
+    int fd = inherited ? take_inherited(at.descriptor) : neap_socket_listen(&at, options);
+    if (fd < 0) return fd;
+    result = adopt(loop, pool, fd, options, handle);
+    if (result == NEAP_OK && !inherited)
+        neap_path_note(&at, &listener_of(handle->slot, handle->gen)->path);
+    return result;
 }
 
 /* What waits can't be taken now; asking at once would only spin. */
@@ -87,14 +111,41 @@ static void rest(struct neap_listener *l)
     neap_alarm_set(l->loop, &l->rest, rest_seconds);
 }
 
+/* Who comes now waits in the kernel, until one of those that are here has ended. */
+static int wait_for_end(struct neap_listener *l)
+{
+    if (!l->waited_for) return NEAP_E_AGAIN;
+    if (!l->full) neap_net_counts.accept_limited++;
+    l->full = true;
+    neap_watch_set(l->loop, &l->watch, 0);
+    return NEAP_E_LIMIT;
+}
+
+void neap_listener_left(struct neap_handle listener)
+{
+    struct neap_listener *l = listener_of(listener.slot, listener.gen);
+    if (!l) return;
+    l->connections--;
+    if (!l->full) return;
+    l->full = false;
+    neap_watch_set(l->loop, &l->watch, NEAP_WATCH_READ);
+}
+
 int neap_listener_accept(uint32_t slot, uint32_t gen, struct neap_connection *connection)
 {
     struct neap_listener *l = listener_of(slot, gen);
     if (!l) return NEAP_E_STALE;
-    struct neap_address peer;
-    int fd = neap_socket_accept(l->fd, &peer);
-    int result = fd < 0 ? fd : neap_stream_adopt(l->loop, l->pool, fd, &peer, false, connection);
-    if (result == NEAP_OK) neap_net_counts.accepted++;
+    if (l->connections >= l->options.max_connections) return wait_for_end(l);
+    struct neap_arrival arrival = {.listener = {slot, gen}};
+    arrival.fd = neap_socket_accept(l->fd, &arrival.peer, &l->options);
+    int result = arrival.fd;
+    if (result >= 0)
+        result = neap_stream_adopt(l->loop, l->pool, &arrival, &l->options, connection);
+    if (result == NEAP_OK) {
+        neap_net_counts.accepted++;
+        l->connections++;
+        l->waited_for = false; /* if another waits, it is reported */
+    }
     if (result == NEAP_E_DESCRIPTORS || result == NEAP_E_MEMORY) rest(l);
     return result;
 }
@@ -103,9 +154,9 @@ int neap_listener_address(uint32_t slot, uint32_t gen, char *room)
 {
     struct neap_listener *l = listener_of(slot, gen);
     if (!l) return NEAP_E_STALE;
-    struct neap_address address;
-    neap_socket_local(l->fd, &address);
-    neap_address_print(&address, room);
+    struct neap_endpoint local;
+    neap_socket_local(l->fd, &local);
+    neap_endpoint_print(&local, room);
     return NEAP_OK;
 }
 
@@ -114,6 +165,7 @@ static void end(struct neap_listener *l)
     neap_watch_set(l->loop, &l->watch, 0);
     neap_mark_clear(l->loop, &l->mark);
     neap_alarm_clear(l->loop, &l->rest);
+    neap_path_remove(&l->path);
     neap_socket_close(l->fd);
     neap_pool_unkeep(l->pool);
     l->loop->listener_count--;

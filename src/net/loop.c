@@ -1,8 +1,10 @@
+#define _GNU_SOURCE /* sigabbrev_np() */
 #include "net/loop.h"
 
 #include <ev.h>
 #include <signal.h>
 #include <stddef.h>
+#include <string.h>
 #include <time.h>
 
 #include "base/mem.h"
@@ -14,21 +16,22 @@ _Static_assert((int)NEAP_WATCH_READ == EV_READ && (int)NEAP_WATCH_WRITE == EV_WR
                "a watch's events are libev's");
 
 enum {
-    CAUGHT = 2,
+    SIGNALS = 65,               /* Linux has 1 to 64 */
     FLUSH_STREAMS = 64,         /* with something queued, and … */
     FLUSH_BYTES = 64 * 1024,    /* … bytes queued, after which a turn is interrupted by a flush */
     DECAY_STEP_BYTES = 4 << 20, /* given back in one turn: well under a millisecond */
 };
 static const double decay_idle_seconds = 1; /* between looks at pools that had nothing free */
 
-static const int caught_signals[CAUGHT] = {SIGINT, SIGTERM};
+struct caught_signal {
+    struct ev_signal watcher;
+    struct neap_mark mark;
+};
 
 struct timers {
     struct ev_timer poll;  /* ends a poll */
     struct ev_timer alarm; /* the first alarm */
-    struct ev_signal signals[CAUGHT];
-    struct neap_mark signal_marks[CAUGHT];
-    bool catching;
+    struct caught_signal signals[SIGNALS];
 };
 
 static struct timers *timers_of(struct neap_loop *loop)
@@ -42,6 +45,17 @@ static double monotonic(void)
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
     return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
+}
+
+/* What every time of the loop is counted in. */
+static double now_of(const struct neap_loop *loop)
+{
+    return loop->frozen ? loop->frozen_at : monotonic();
+}
+
+uint32_t neap_loop_ticks(const struct neap_loop *loop)
+{
+    return (uint32_t)(uint64_t)(loop->polled_at * NEAP_TICKS_PER_SECOND);
 }
 
 /* ---- lists ---- */
@@ -177,30 +191,35 @@ static void schedule(struct neap_loop *loop)
     struct ev_timer *timer = &timers_of(loop)->alarm;
     struct neap_alarm *first = first_alarm(loop);
     ev_timer_stop(loop->ev, timer);
-    if (!first) return;
+    if (!first || loop->frozen) return;
     double wait = first->due - monotonic();
     ev_timer_set(timer, wait > 0 ? wait : 0, 0);
     ev_timer_start(loop->ev, timer);
+}
+
+static void ring_due(struct neap_loop *loop)
+{
+    double now = now_of(loop);
+    struct neap_alarm *first;
+    while ((first = first_alarm(loop)) && first->due <= now) {
+        take_out(&first->link);
+        first->ring(first); /* first may be gone after this call */
+    }
 }
 
 static void on_alarm(struct ev_loop *ev, struct ev_timer *timer, int events)
 {
     (void)ev;
     (void)events;
-    struct neap_loop *loop = timer->data;
-    struct neap_alarm *first;
-    while ((first = first_alarm(loop)) && first->due <= monotonic()) {
-        take_out(&first->link);
-        first->ring(first); /* first may be gone after this call */
-    }
-    schedule(loop);
+    ring_due(timer->data);
+    schedule(timer->data);
 }
 
 /* Most alarms are set for the same time ahead, so the place is at the end or near it. */
 void neap_alarm_set(struct neap_loop *loop, struct neap_alarm *alarm, double seconds)
 {
     if (alarm->link.next) take_out(&alarm->link);
-    alarm->due = monotonic() + seconds;
+    alarm->due = now_of(loop) + seconds;
     struct neap_link *at = loop->alarms.prev;
     while (at != &loop->alarms && neap_owner_of(at, struct neap_alarm, link)->due > alarm->due)
         at = at->prev;
@@ -215,6 +234,11 @@ void neap_alarm_clear(struct neap_loop *loop, struct neap_alarm *alarm)
     schedule(loop);
 }
 
+double neap_alarm_left(const struct neap_loop *loop, const struct neap_alarm *alarm)
+{
+    return alarm->due - now_of(loop);
+}
+
 /* ---- timers of scripts ---- */
 
 /* libev keeps them in a heap, so many of them cost little. A timer that has fired is marked,
@@ -222,6 +246,7 @@ void neap_alarm_clear(struct neap_loop *loop, struct neap_alarm *alarm)
 struct neap_timer {
     struct neap_slot head;
     struct neap_loop *loop;
+    double due;
     struct ev_timer timer;
     struct neap_mark mark;
 };
@@ -237,6 +262,13 @@ static void on_timer(struct ev_loop *ev, struct ev_timer *timer, int events)
     neap_mark_set(t->loop, &t->mark, NEAP_READY_TIMER);
 }
 
+/* libev counts from the time at which it last looked: a turn may be long. */
+static void start_timer(struct neap_timer *t)
+{
+    ev_timer_set(&t->timer, t->due - t->loop->polled_at, 0);
+    ev_timer_start(t->loop->ev, &t->timer);
+}
+
 int neap_timer_set(struct neap_loop *loop, double seconds, struct neap_handle *handle)
 {
     uint32_t slot;
@@ -244,10 +276,9 @@ int neap_timer_set(struct neap_loop *loop, double seconds, struct neap_handle *h
     if (!t) return NEAP_E_MEMORY;
     t->loop = loop;
     t->mark.slot = slot;
-    /* libev counts from the time at which it last looked: a turn may be long */
-    double late = monotonic() - loop->polled_at;
-    ev_timer_init(&t->timer, on_timer, seconds + late, 0);
-    ev_timer_start(loop->ev, &t->timer);
+    t->due = now_of(loop) + seconds;
+    ev_init(&t->timer, on_timer);
+    if (!loop->frozen) start_timer(t);
     *handle = (struct neap_handle){slot, t->head.gen};
     return NEAP_OK;
 }
@@ -272,53 +303,142 @@ static void timer_taken(uint32_t slot)
     end_timer(neap_slots_at(&script_timers, slot), slot);
 }
 
+/* The loop's timer at or behind a slot, or NULL; the slot is moved to it. */
+static struct neap_timer *next_timer(const struct neap_loop *loop, uint32_t *slot)
+{
+    for (; *slot < script_timers.count; (*slot)++) {
+        struct neap_timer *t = neap_slots_at(&script_timers, *slot);
+        if ((t->head.gen & 1) && t->loop == loop) return t;
+    }
+    return NULL;
+}
+
 static void end_timers(struct neap_loop *loop)
 {
-    for (uint32_t slot = 1; slot < script_timers.count; slot++) {
-        struct neap_timer *t = neap_slots_at(&script_timers, slot);
-        if ((t->head.gen & 1) && t->loop == loop) end_timer(t, slot);
+    struct neap_timer *t;
+    for (uint32_t slot = 1; (t = next_timer(loop, &slot)); slot++) end_timer(t, slot);
+}
+
+/* ---- a clock that stands ---- */
+
+void neap_clock_freeze(struct neap_loop *loop)
+{
+    if (loop->frozen) return;
+    loop->frozen_at = loop->polled_at = monotonic();
+    loop->frozen = true;
+    struct neap_timer *t;
+    for (uint32_t slot = 1; (t = next_timer(loop, &slot)); slot++)
+        ev_timer_stop(loop->ev, &t->timer);
+    schedule(loop);
+}
+
+/* What was to happen in a second still is. */
+void neap_clock_thaw(struct neap_loop *loop)
+{
+    if (!loop->frozen) return;
+    loop->frozen = false;
+    double stood = monotonic() - loop->frozen_at;
+    loop->polled_at = monotonic();
+    ev_now_update(loop->ev);
+    struct neap_timer *t;
+    for (uint32_t slot = 1; (t = next_timer(loop, &slot)); slot++) {
+        t->due += stood;
+        if (!t->mark.link.next) start_timer(t);
     }
+    for (struct neap_link *link = loop->alarms.next; link != &loop->alarms; link = link->next)
+        neap_owner_of(link, struct neap_alarm, link)->due += stood;
+    schedule(loop);
+}
+
+/* The time of what happens next, or of `until` if that is earlier. */
+static double next_due(const struct neap_loop *loop, double until)
+{
+    struct neap_timer *t;
+    if (loop->alarms.next != &loop->alarms) {
+        double due = neap_owner_of(loop->alarms.next, struct neap_alarm, link)->due;
+        if (due < until) until = due;
+    }
+    for (uint32_t slot = 1; (t = next_timer(loop, &slot)); slot++)
+        if (!t->mark.link.next && t->due < until) until = t->due;
+    return until;
+}
+
+bool neap_clock_advance(struct neap_loop *loop, double until)
+{
+    if (!loop->frozen || loop->frozen_at >= until) return false;
+    double due = next_due(loop, until);
+    if (due > loop->frozen_at) loop->frozen_at = due;
+    loop->polled_at = loop->frozen_at;
+    struct neap_timer *t;
+    for (uint32_t slot = 1; (t = next_timer(loop, &slot)); slot++)
+        if (t->due <= loop->frozen_at) neap_mark_set(loop, &t->mark, NEAP_READY_TIMER);
+    ring_due(loop);
+    return true;
 }
 
 /* ---- signals ---- */
 
-static void on_signal(struct ev_loop *ev, struct ev_signal *signal, int events)
+static void on_signal(struct ev_loop *ev, struct ev_signal *watcher, int events)
 {
     (void)ev;
     (void)events;
-    struct neap_loop *loop = signal->data;
-    int index = (int)(signal - timers_of(loop)->signals);
-    struct neap_mark *mark = &timers_of(loop)->signal_marks[index];
-    mark->slot = (uint32_t)signal->signum;
-    neap_mark_set(loop, mark, NEAP_READY_SIGNAL);
+    struct caught_signal *caught = neap_owner_of(watcher, struct caught_signal, watcher);
+    caught->mark.slot = (uint32_t)watcher->signum;
+    neap_mark_set(watcher->data, &caught->mark, NEAP_READY_SIGNAL);
 }
 
 /* The next one of this kind ends the process as it always does: the first may have come while a
  * script is too busy to see it. */
-static void catch_once(int signal_number)
+static void catch_once(int number)
 {
     struct sigaction action;
-    sigaction(signal_number, NULL, &action);
+    sigaction(number, NULL, &action);
     action.sa_flags |= (int)SA_RESETHAND;
-    sigaction(signal_number, &action, NULL);
+    sigaction(number, &action, NULL);
 }
 
-void neap_loop_catch_signals(struct neap_loop *loop, bool on)
+int neap_signal_number(const char *name)
 {
-    struct timers *t = timers_of(loop);
-    if (t->catching == on) return;
-    t->catching = on;
-    for (int i = 0; i < CAUGHT; i++) {
-        /* a signal watcher alone does not keep the loop going */
-        if (on) {
-            ev_signal_start(loop->ev, &t->signals[i]);
-            catch_once(caught_signals[i]);
-            ev_unref(loop->ev);
-        } else {
-            ev_ref(loop->ev);
-            ev_signal_stop(loop->ev, &t->signals[i]);
-        }
+    for (int number = 1; number < SIGNALS; number++) {
+        const char *other = sigabbrev_np(number);
+        if (other && strcmp(other, name) == 0) return number;
     }
+    return 0;
+}
+
+static bool can_be_caught(int number)
+{
+    static const int never[] = {SIGKILL, SIGSTOP, SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT};
+    for (size_t i = 0; i < sizeof never / sizeof *never; i++)
+        if (never[i] == number) return false;
+    return number > 0 && number < SIGNALS;
+}
+
+int neap_loop_signal(struct neap_loop *loop, int number, int how)
+{
+    if (!can_be_caught(number)) return NEAP_E_RANGE;
+    struct ev_signal *watcher = &timers_of(loop)->signals[number].watcher;
+    bool active = ev_is_active(watcher);
+    /* a signal watcher alone does not keep the loop going */
+    if (active) {
+        ev_ref(loop->ev);
+        ev_signal_stop(loop->ev, watcher);
+        neap_mark_clear(loop, &timers_of(loop)->signals[number].mark);
+    }
+    if (how == NEAP_SIGNAL_DEFAULT) return NEAP_OK;
+    ev_signal_init(watcher, on_signal, number);
+    watcher->data = loop;
+    ev_signal_start(loop->ev, watcher);
+    ev_unref(loop->ev);
+    if (how == NEAP_SIGNAL_ONCE) catch_once(number);
+    return NEAP_OK;
+}
+
+static void give_signals_back(struct neap_loop *loop)
+{
+    for (int number = 1; number < SIGNALS; number++)
+        if (ev_is_active(&timers_of(loop)->signals[number].watcher))
+            neap_loop_signal(loop, number, NEAP_SIGNAL_DEFAULT);
 }
 
 /* ---- the loop ---- */
@@ -335,10 +455,6 @@ static void init_timers(struct neap_loop *loop, struct timers *t)
     ev_init(&t->poll, on_poll_end);
     ev_init(&t->alarm, on_alarm);
     t->alarm.data = loop;
-    for (int i = 0; i < CAUGHT; i++) {
-        ev_signal_init(&t->signals[i], on_signal, caught_signals[i]);
-        t->signals[i].data = loop;
-    }
 }
 
 /* A loop whose interpreter ends without destroying it (after that, finalizers may still run)
@@ -369,6 +485,7 @@ struct neap_loop *neap_loop_create(void)
     list_init(&loop->alarms);
     init_timers(loop, timers);
     loop->polled_at = monotonic();
+    loop->idle_next = UINT32_MAX;
     loop->next = loops;
     loops = loop;
     return loop;
@@ -379,7 +496,8 @@ void neap_loop_destroy(struct neap_loop *loop)
     end_timers(loop);
     neap_streams_end(loop);
     neap_listeners_end(loop);
-    neap_loop_catch_signals(loop, false);
+    neap_alarm_clear(loop, &loop->idle_sweep);
+    give_signals_back(loop);
     forget(loop);
     neap_assert(neap_loop_pending(loop) == 0, "nothing is pending after everything ended");
     ev_loop_destroy(loop->ev);
@@ -412,14 +530,13 @@ int neap_loop_poll(struct neap_loop *loop, double timeout)
     }
     ev_run(loop->ev, now ? EVRUN_NOWAIT : EVRUN_ONCE);
     ev_timer_stop(loop->ev, timer);
-    loop->polled_at = monotonic();
+    loop->polled_at = now_of(loop);
     return (int)loop->mark_count;
 }
 
 double neap_loop_now(struct neap_loop *loop)
 {
-    (void)loop;
-    return monotonic();
+    return now_of(loop);
 }
 
 int neap_loop_pending(struct neap_loop *loop)

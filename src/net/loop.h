@@ -16,6 +16,7 @@
 #include "neap.h"
 
 enum { NEAP_WATCH_READ = 1, NEAP_WATCH_WRITE = 2 };
+enum { NEAP_TICKS_PER_SECOND = 8 }; /* a coarse clock, for what streams are many of */
 
 struct neap_watch {
     uint64_t room[7]; /* an ev_io; loop.c checks the size */
@@ -50,11 +51,16 @@ struct neap_loop {
     uint32_t chore_count;
     uint64_t queued_bytes; /* rw: by streams, since the last flush */
     uint32_t listener_count;
-    uint32_t finishing_count; /* streams with something to finish by themselves */
-    uint32_t unsent_count;    /* streams with queued bytes */
-    double polled_at;         /* private: the clock when the last poll ended */
-    double decay_at;          /* private: the clock when pools are looked at next */
-    void *timers;             /* private to loop.c */
+    uint32_t finishing_count;     /* streams with something to finish by themselves */
+    uint32_t unsent_count;        /* streams with queued bytes */
+    struct neap_alarm idle_sweep; /* private to stream.c, with the next two */
+    uint32_t idle_slot;
+    uint32_t idle_next; /* ticks until the first stream may be idle for too long */
+    bool frozen;        /* private: the clock stands, at frozen_at */
+    double frozen_at;   /* private */
+    double polled_at;   /* private: the clock when the last poll ended */
+    double decay_at;    /* private: the clock when pools are looked at next */
+    void *timers;       /* private to loop.c */
 };
 
 typedef void neap_watch_ready(struct neap_watch *watch, int events);
@@ -72,6 +78,12 @@ void neap_chore_clear(struct neap_chore *chore);
 
 void neap_alarm_set(struct neap_loop *loop, struct neap_alarm *alarm, double seconds);
 void neap_alarm_clear(struct neap_loop *loop, struct neap_alarm *alarm);
+
+/* Seconds until it rings. */
+double neap_alarm_left(const struct neap_loop *loop, const struct neap_alarm *alarm);
+
+/* The loop's clock when the last poll ended; differences are right across its overflow. */
+uint32_t neap_loop_ticks(const struct neap_loop *loop);
 
 /* Find a member's owner. */
 #define neap_owner_of(pointer, type, member) ((type *)((char *)(pointer)-offsetof(type, member)))

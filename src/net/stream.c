@@ -1,4 +1,5 @@
-/* stream.c - a TCP connection: a reader in, a writer out, one descriptor.
+/* stream.c - a connection: a reader in, a writer out, one descriptor (a socket, or a pipe,
+ * terminal or file that the process was started with).
  *
  * Reading happens when the script asks and the system has reported bytes; writing at
  * the next flush. A stream that its script has closed lives on by itself until all is
@@ -18,6 +19,7 @@
 enum {
     STREAMS_MAX = 1 << 21,
     DISCARD_BYTES = 16 * 1024,
+    SWEEP_STREAMS = 4096, /* looked at in one go for being idle */
 };
 
 struct neap_stream {
@@ -32,13 +34,21 @@ struct neap_stream {
     struct neap_mark mark;
     struct neap_chore flush;
     struct neap_alarm linger;
+    uint64_t read_bytes;
+    uint64_t written_bytes;
+    struct neap_handle listener; /* that accepted it, or none */
     struct neap_address peer;
-    int connect_result; /* AGAIN while connecting */
-    int write_result;   /* why writing is over; OK: it is not */
-    uint32_t discarded; /* bytes read and dropped while closing */
-    bool readable;      /* the system has reported bytes, or the end */
-    bool ended;         /* the peer's end, or a read error, was seen */
-    bool shutdown;      /* no more writes; after what is queued comes the end */
+    uint32_t born_at;    /* the loop's clock, in ticks */
+    uint32_t active_at;  /* the same when bytes came or went last */
+    uint32_t idle_ticks; /* without traffic, after which it fails; 0: never */
+    int connect_result;  /* AGAIN while connecting */
+    int write_result;    /* why writing is over; OK: it is not */
+    uint32_t discarded;  /* bytes read and dropped while closing */
+    uint32_t low_bytes;  /* a writer waits until no more than this is queued */
+    bool file;           /* no socket */
+    bool readable;       /* the system has reported bytes, or the end */
+    bool ended;          /* the peer's end, or a read error, was seen */
+    bool shutdown;       /* no more writes; after what is queued comes the end */
     bool shutdown_sent;
     bool closing;   /* the script is done with it */
     bool pending;   /* counted in loop->finishing_count */
@@ -93,7 +103,9 @@ static void end(struct neap_stream *s)
     if (s->reader) neap_reader_release(s->reader->slot, s->reader->head.gen);
     neap_pool_unkeep(s->pool);
     neap_socket_close(s->fd);
+    struct neap_handle listener = s->listener;
     neap_slots_give(&streams, s->slot);
+    neap_listener_left(listener);
 }
 
 void neap_streams_end(struct neap_loop *loop)
@@ -112,9 +124,11 @@ static void write_failed(struct neap_stream *s, int why)
     neap_net_counts.unsent_bytes += neap_writer_clear(&s->writer);
 }
 
+/* A pipe's reader may take its time, as it may with any program; a network's may not. */
 static void progress(struct neap_stream *s)
 {
-    if (s->closing) neap_alarm_set(s->loop, &s->linger, NEAP_LINGER_MS / 1000.0);
+    s->active_at = neap_loop_ticks(s->loop);
+    if (s->closing && !s->file) neap_alarm_set(s->loop, &s->linger, NEAP_LINGER_MS / 1000.0);
 }
 
 /* One system call. False: writing is over, or the system took less than it was offered and
@@ -125,12 +139,14 @@ static bool send_some(struct neap_stream *s)
     int count = neap_writer_parts(&s->writer, parts, NEAP_WRITER_PARTS);
     size_t offered = 0;
     for (int i = 0; i < count; i++) offered += parts[i].iov_len;
-    int64_t n = neap_socket_send(s->fd, parts, count);
+    int64_t n =
+        s->file ? neap_file_write(s->fd, parts, count) : neap_socket_send(s->fd, parts, count);
     if (n < 0) {
         if (n != NEAP_E_AGAIN) write_failed(s, (int)n);
         return false;
     }
     neap_net_counts.written_bytes += (uint64_t)n;
+    s->written_bytes += (uint64_t)n;
     neap_writer_sent(&s->writer, (size_t)n);
     progress(s);
     return (size_t)n == offered;
@@ -146,7 +162,7 @@ static void send_end(struct neap_stream *s)
 {
     if (!s->shutdown || s->shutdown_sent || s->writer.queued) return;
     s->shutdown_sent = true;
-    neap_socket_shutdown(s->fd);
+    if (!s->file) neap_socket_shutdown(s->fd); /* another's end is sent by its close */
 }
 
 /* ---- closing ---- */
@@ -155,6 +171,7 @@ static void send_end(struct neap_stream *s)
 static bool drain(struct neap_stream *s)
 {
     static uint8_t sink[DISCARD_BYTES];
+    if (s->file) return true; /* nothing is lost by what was not read */
     while (s->readable && !s->ended) {
         int64_t n = neap_socket_read(s->fd, sink, sizeof sink);
         s->readable = false;
@@ -197,7 +214,7 @@ static void on_flush(struct neap_chore *chore)
     send_queued(s);
     send_end(s);
     watch_for(s, NEAP_WATCH_WRITE, s->writer.queued > 0);
-    bool low = s->writer.queued <= NEAP_WRITE_LOW_BYTES;
+    bool low = s->writer.queued <= s->low_bytes;
     if (s->wants_low && low) {
         s->wants_low = false;
         neap_mark_set(s->loop, &s->mark, NEAP_READY_WRITE);
@@ -252,20 +269,84 @@ static int fill(struct neap_reader *r, uint32_t want)
     int result = neap_reader_make_room(r, want, &room);
     if (result < 0) return result;
     s->readable = false;
-    int64_t n = neap_socket_read(s->fd, room.at, room.size);
+    int64_t n = s->file ? neap_file_read(s->fd, room.at, room.size)
+                        : neap_socket_read(s->fd, room.at, room.size);
     if (n == NEAP_E_AGAIN) return wait_readable(s);
     if (n <= 0) return read_ended(s, n ? (int)n : NEAP_E_EOF);
     neap_net_counts.read_bytes += (uint64_t)n;
+    s->read_bytes += (uint64_t)n;
+    s->active_at = neap_loop_ticks(s->loop);
     neap_reader_got(r, (uint32_t)n);
     return NEAP_OK;
 }
 
+/* ---- streams without traffic ---- */
+
+static void idle_out(struct neap_stream *s)
+{
+    neap_net_counts.closed_idle++;
+    write_failed(s, NEAP_E_IDLE);
+    settle_pending(s);
+    read_ended(s, NEAP_E_IDLE);
+    neap_watch_set(s->loop, &s->watch, 0);
+    neap_mark_set(s->loop, &s->mark, NEAP_READY_READ | NEAP_READY_WRITE);
+}
+
+/* Ticks until it has been idle for too long; UINT32_MAX: it is not looked at. */
+static uint32_t idle_in(const struct neap_stream *s, uint32_t now)
+{
+    if (!s->idle_ticks || s->closing || s->write_result == NEAP_E_IDLE) return UINT32_MAX;
+    uint32_t idle = now - s->active_at;
+    return idle < s->idle_ticks ? s->idle_ticks - idle : 0;
+}
+
+static void sweep_in(struct neap_loop *loop, uint32_t ticks)
+{
+    neap_alarm_set(loop, &loop->idle_sweep, (double)ticks / NEAP_TICKS_PER_SECOND);
+}
+
+/* Looks at some streams, and comes again: for the others at once, for the first that may be idle
+ * for too long when that is so. */
+static void on_idle_sweep(struct neap_alarm *alarm)
+{
+    struct neap_loop *loop = neap_owner_of(alarm, struct neap_loop, idle_sweep);
+    uint32_t now = neap_loop_ticks(loop);
+    uint32_t last = loop->idle_slot + SWEEP_STREAMS;
+    for (; loop->idle_slot < streams.count && loop->idle_slot < last; loop->idle_slot++) {
+        struct neap_stream *s = neap_slots_at(&streams, loop->idle_slot);
+        if (!(s->head.gen & 1) || s->loop != loop) continue;
+        uint32_t in = idle_in(s, now);
+        if (in == 0)
+            idle_out(s);
+        else if (in < loop->idle_next)
+            loop->idle_next = in;
+    }
+    uint32_t next = loop->idle_slot < streams.count ? 0 : loop->idle_next;
+    if (loop->idle_slot >= streams.count) {
+        loop->idle_slot = 0;
+        loop->idle_next = UINT32_MAX;
+    }
+    if (next < UINT32_MAX) sweep_in(loop, next);
+}
+
+static void watch_idle(struct neap_stream *s, uint32_t seconds)
+{
+    struct neap_loop *loop = s->loop;
+    s->born_at = s->active_at = neap_loop_ticks(loop);
+    s->idle_ticks = seconds * NEAP_TICKS_PER_SECOND;
+    if (!seconds) return;
+    loop->idle_sweep.ring = on_idle_sweep;
+    if (!loop->idle_sweep.link.next || neap_alarm_left(loop, &loop->idle_sweep) > seconds)
+        sweep_in(loop, s->idle_ticks);
+}
+
 /* ---- the life of a stream ---- */
 
-static struct neap_stream *take_stream(struct neap_pool *pool, struct neap_handle *reader)
+static struct neap_stream *take_stream(struct neap_pool *pool, uint32_t max_read,
+                                       struct neap_handle *reader)
 {
     struct neap_handle handle = {pool->slot, pool->head.gen};
-    if (neap_reader_create(handle.slot, handle.gen, NEAP_MAX_READ_BYTES, reader) < 0) return NULL;
+    if (neap_reader_create(handle.slot, handle.gen, max_read, reader) < 0) return NULL;
     uint32_t slot;
     struct neap_stream *s = neap_slots_take(&streams, &slot);
     if (!s) {
@@ -279,43 +360,94 @@ static struct neap_stream *take_stream(struct neap_pool *pool, struct neap_handl
     return s;
 }
 
-int neap_stream_adopt(struct neap_loop *loop, struct neap_pool *pool, int fd,
-                      const struct neap_address *peer, bool connecting,
+int neap_stream_adopt(struct neap_loop *loop, struct neap_pool *pool,
+                      const struct neap_arrival *arrival, const struct neap_socket_options *options,
                       struct neap_connection *connection)
 {
-    struct neap_stream *s = pool->closed ? NULL : take_stream(pool, &connection->reader);
+    struct neap_stream *s =
+        pool->closed ? NULL : take_stream(pool, options->max_read, &connection->reader);
     if (!s) {
-        neap_socket_close(fd);
+        neap_socket_close(arrival->fd);
         return pool->closed ? NEAP_E_CLOSED : NEAP_E_MEMORY;
     }
     neap_pool_keep(pool);
-    s->fd = fd;
+    s->fd = arrival->fd;
+    s->file = arrival->file;
     s->loop = loop;
     s->pool = pool;
     s->writer.pool = pool;
-    s->peer = *peer;
+    s->peer = arrival->peer;
+    s->listener = arrival->listener;
     s->mark.slot = s->slot;
     s->flush.run = on_flush;
     s->linger.ring = on_linger_end;
-    s->connect_result = connecting ? NEAP_E_AGAIN : NEAP_OK;
-    neap_watch_init(&s->watch, fd, on_ready);
-    if (connecting) watch_for(s, NEAP_WATCH_WRITE, true);
+    s->connect_result = arrival->connecting ? NEAP_E_AGAIN : NEAP_OK;
+    neap_watch_init(&s->watch, s->fd, on_ready);
+    if (arrival->connecting) watch_for(s, NEAP_WATCH_WRITE, true);
+    watch_idle(s, options->idle_timeout);
     connection->stream = (struct neap_handle){s->slot, s->head.gen};
     return NEAP_OK;
 }
 
+static int take_inherited(const struct neap_endpoint *to, struct neap_arrival *arrival)
+{
+    enum neap_descriptor_kind kind;
+    int fd = neap_inherited_take(to->descriptor, &kind);
+    if (fd < 0) return fd;
+    if (kind == NEAP_IS_LISTENER) {
+        neap_socket_close(fd);
+        return NEAP_E_DESCRIPTOR;
+    }
+    arrival->file = kind == NEAP_IS_FILE;
+    struct neap_endpoint peer;
+    neap_socket_peer(fd, &peer);
+    neap_address_from(peer.size && !arrival->file ? &peer : to, &arrival->peer);
+    return fd;
+}
+
+static int open_connection(const char *text, const struct neap_socket_options *options,
+                           struct neap_arrival *arrival)
+{
+    struct neap_endpoint to;
+    int result = neap_endpoint_parse(text, &to);
+    if (result < 0) return result;
+    if (to.descriptor >= 0) return take_inherited(&to, arrival);
+    arrival->connecting = true;
+    neap_address_from(&to, &arrival->peer);
+    return neap_socket_connect(&to, options);
+}
+
 int neap_stream_connect(struct neap_loop *loop, uint32_t pool_slot, uint32_t pool_gen,
-                        const char *text, struct neap_connection *connection)
+                        const char *text, const struct neap_socket_options *options,
+                        struct neap_connection *connection)
 {
     struct neap_pool *pool = neap_pool_of(pool_slot, pool_gen);
     if (!pool) return NEAP_E_STALE;
-    struct neap_address address;
-    int result = neap_address_parse(text, &address);
-    if (result < 0) return result;
-    int fd = neap_socket_connect(&address);
-    if (fd < 0) return fd;
-    result = neap_stream_adopt(loop, pool, fd, &address, true, connection);
+    struct neap_arrival arrival = {0};
+    arrival.fd = open_connection(text, options, &arrival);
+    if (arrival.fd < 0) return arrival.fd;
+    int result = neap_stream_adopt(loop, pool, &arrival, options, connection);
     if (result == NEAP_OK) neap_net_counts.connected++;
+    return result;
+}
+
+int neap_stream_pair(struct neap_loop *loop, uint32_t pool_slot, uint32_t pool_gen,
+                     const struct neap_socket_options *options, struct neap_connection pair[2])
+{
+    struct neap_pool *pool = neap_pool_of(pool_slot, pool_gen);
+    if (!pool) return NEAP_E_STALE;
+    int fds[2];
+    int result = neap_socket_pair(fds);
+    if (result < 0) return result;
+    struct neap_arrival arrival = {.fd = fds[0], .peer.family = AF_UNIX};
+    result = neap_stream_adopt(loop, pool, &arrival, options, &pair[0]);
+    if (result < 0) {
+        neap_socket_close(fds[1]);
+        return result;
+    }
+    arrival.fd = fds[1];
+    result = neap_stream_adopt(loop, pool, &arrival, options, &pair[1]);
+    if (result < 0) neap_stream_close(pair[0].stream.slot, pair[0].stream.gen);
     return result;
 }
 
@@ -336,7 +468,7 @@ int neap_stream_close(uint32_t slot, uint32_t gen)
     s->closing = s->shutdown = true;
     s->wants_low = false;
     settle_pending(s);
-    neap_alarm_set(s->loop, &s->linger, NEAP_LINGER_MS / 1000.0);
+    progress(s);
     neap_chore_set(s->loop, &s->flush);
     return NEAP_OK;
 }
@@ -357,13 +489,19 @@ static int writable(struct neap_stream *s)
     return s->write_result;
 }
 
+static void wake_below(struct neap_stream *s, uint32_t bytes)
+{
+    s->wants_low = true;
+    s->low_bytes = bytes;
+}
+
 /* n bytes were queued: they go out at the next flush. */
 static int queued_now(struct neap_stream *s, uint32_t n)
 {
     s->loop->queued_bytes += n;
     settle_pending(s);
     neap_chore_set(s->loop, &s->flush);
-    if (s->writer.queued > NEAP_WRITE_HIGH_BYTES) s->wants_low = true;
+    if (s->writer.queued > NEAP_WRITE_HIGH_BYTES) wake_below(s, NEAP_WRITE_LOW_BYTES);
     return s->writer.queued < INT32_MAX ? (int)s->writer.queued : INT32_MAX;
 }
 
@@ -398,6 +536,16 @@ int neap_stream_queued(uint32_t slot, uint32_t gen)
     return s->writer.queued < INT32_MAX ? (int)s->writer.queued : INT32_MAX;
 }
 
+int neap_stream_flush(uint32_t slot, uint32_t gen)
+{
+    struct neap_stream *s = stream_of(slot, gen);
+    if (s && s->writer.queued) {
+        wake_below(s, 0);
+        neap_chore_set(s->loop, &s->flush);
+    }
+    return neap_stream_queued(slot, gen);
+}
+
 int neap_stream_shutdown(uint32_t slot, uint32_t gen)
 {
     struct neap_stream *s = stream_of(slot, gen);
@@ -407,11 +555,26 @@ int neap_stream_shutdown(uint32_t slot, uint32_t gen)
     return s->write_result;
 }
 
+/* A client of a unix socket has no name of its own: it is known by whom it came to. */
+static void print_unix_peer(const struct neap_stream *s, char *room)
+{
+    struct neap_endpoint peer;
+    neap_socket_peer(s->fd, &peer);
+    neap_endpoint_print(&peer, room);
+    if (room[sizeof "unix://" - 1]) return;
+    struct neap_endpoint local;
+    neap_socket_local(s->fd, &local);
+    neap_endpoint_print(&local, room);
+}
+
 int neap_stream_peer(uint32_t slot, uint32_t gen, char *room)
 {
     struct neap_stream *s = stream_of(slot, gen);
     if (!s) return NEAP_E_STALE;
-    neap_address_print(&s->peer, room);
+    if (s->peer.family == AF_UNIX)
+        print_unix_peer(s, room);
+    else
+        neap_address_print(&s->peer, room);
     return NEAP_OK;
 }
 
@@ -419,8 +582,27 @@ int neap_stream_local(uint32_t slot, uint32_t gen, char *room)
 {
     struct neap_stream *s = stream_of(slot, gen);
     if (!s) return NEAP_E_STALE;
-    struct neap_address local;
+    struct neap_endpoint local;
+    if (s->file) {
+        neap_address_print(&s->peer, room);
+        return NEAP_OK;
+    }
     neap_socket_local(s->fd, &local);
-    neap_address_print(&local, room);
+    neap_endpoint_print(&local, room);
+    return NEAP_OK;
+}
+
+int neap_stream_info(uint32_t slot, uint32_t gen, struct neap_stream_info *info)
+{
+    struct neap_stream *s = stream_of(slot, gen);
+    if (!s) return NEAP_E_STALE;
+    uint32_t now = neap_loop_ticks(s->loop);
+    *info = (struct neap_stream_info){
+        .read_bytes = s->read_bytes,
+        .written_bytes = s->written_bytes,
+        .queued_bytes = s->writer.queued,
+        .age = (double)(now - s->born_at) / NEAP_TICKS_PER_SECOND,
+        .idle = (double)(now - s->active_at) / NEAP_TICKS_PER_SECOND,
+    };
     return NEAP_OK;
 }

@@ -379,6 +379,7 @@ static uint32_t merge_run(const struct neap_handle *handles, uint32_t count, uin
         chain = neap_slots_chain(&s->head, h->slot, chain);
     }
     uint32_t ended = (uint32_t)(h - handles) - 1;
+    if (!ended) return 1;
     neap_slots_give_chain(&neap_slices, chain, ended);
     leave_row(first, handles->slot, row);
     first->bound = bound;

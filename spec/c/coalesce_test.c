@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "helper.h"
+#include "iobuf/slice.h"
 
 static struct neap_handle pool, allocator;
 
@@ -98,6 +99,94 @@ static void C2_the_merged_slice_keeps_the_prefix_of_the_first(void **state)
     finish();
 }
 
+/* The buf's list names so many slices, each of them live, the same ones in both directions. */
+static void list_is_whole(struct neap_handle any, uint32_t count)
+{
+    uint32_t slot = neap_slice_of(AT(any))->buf->extents, before = 0, found = 0;
+    for (; slot; slot = neap_slice_at(slot)->next) {
+        assert_int_equal(neap_slice_at(slot)->head.gen & 1, 1);
+        assert_int_equal(neap_slice_at(slot)->prev, before);
+        before = slot;
+        if (++found > count) fail_msg("more than %u slices", count);
+    }
+    assert_int_equal(found, count);
+}
+
+/* What must come of the list: greedy from the left. Returns how many are left. */
+static uint32_t merged(const struct neap_handle *list, uint32_t count, uint32_t max_size,
+                       struct neap_slice_info *left)
+{
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        struct neap_slice_info s = info_of(list[i]), *last = left + kept - 1;
+        if (kept && s.free == last->bound && s.base == s.free && s.bound - last->base <= max_size)
+            last->bound = s.bound;
+        else
+            left[kept++] = s;
+    }
+    return kept;
+}
+
+/* The only slice of a list is split, as its parts are, until there are `count`. */
+static void cut_up(struct neap_handle *list, uint32_t count, struct random *random)
+{
+    for (uint32_t n = 1; n < count; n++) {
+        uint32_t at = random_below(random, n);
+        uint32_t size = (uint32_t)neap_slice_size(AT(list[at]));
+        memmove(list + at + 1, list + at, (n - at) * sizeof *list);
+        list[at] = slice_split(list[at + 1], random_below(random, size + 1));
+    }
+}
+
+/* Slices stand in the buf's list as they were made, which a split or a clone changes. */
+static void C2_neighbours_merge_in_whatever_order_they_were_made(void **state)
+{
+    (void)state;
+    enum { PARTS = 12, BYTES = 40 };
+    struct random random = {7};
+    start(0);
+    for (int round = 0; round < 2000; round++) {
+        struct neap_handle list[PARTS] = {slice_alloc(allocator, BYTES)}, aside;
+        struct neap_slice_info left[PARTS];
+        uint32_t count = PARTS;
+        cut_up(list, count, &random);
+        uint32_t at = random_below(&random, PARTS), kind = random_below(&random, 3);
+        aside = list[at];
+        if (kind == 0) list[at] = slice_retain(aside);
+        if (kind == 1) memmove(list + at, list + at + 1, (--count - at) * sizeof *list);
+        uint32_t max_size = 1 + random_below(&random, BYTES);
+        uint32_t kept = merged(list, count, max_size, left);
+        assert_int_equal(coalesce(list, count, max_size), kept);
+        list_is_whole(list[0], kept + (kind < 2));
+        for (uint32_t i = 0; i < kept; i++) {
+            slice_is(list[i], left[i].free, left[i].base, left[i].bound);
+            slice_end(list[i]);
+        }
+        if (kind < 2) slice_end(aside);
+        pool_adds_up(pool);
+    }
+    finish();
+}
+
+static void C2_a_merged_slice_whose_generations_are_used_up_retires(void **state)
+{
+    (void)state;
+    start(0);
+    struct neap_handle list[3];
+    for (int i = 0; i < 3; i++) list[i] = slice_text(allocator, "text");
+    uint32_t retired = list[1].slot, free_again = list[2].slot;
+    neap_slice_of(AT(list[1]))->head.gen = NEAP_SLOT_LAST_GEN;
+    list[1].gen = NEAP_SLOT_LAST_GEN;
+    assert_int_equal(coalesce(list, 3, 100), 1);
+    struct neap_handle next[] = {slice_alloc(allocator, 4), slice_alloc(allocator, 4)};
+    assert_int_equal(next[0].slot, free_again);
+    assert_int_not_equal(next[1].slot, retired);
+    slice_end(next[0]);
+    slice_end(next[1]);
+    slice_end(list[0]);
+    finish();
+}
+
 static void C3_slices_with_a_reserve_touch_once_expanded_over_it(void **state)
 {
     (void)state;
@@ -152,6 +241,10 @@ static void C4_halves_of_foreign_memory_never_merge(void **state)
     assert_int_equal(coalesce(list, 2, 100), 2);
     assert_int_equal(neap_slice_release_previous(AT(back), AT(list[0])), 0);
     slice_is(back, 2, 2, 4);
+    struct neap_handle empty[] = {slice_split(back, 0), slice_split(back, 0)};
+    assert_int_equal(coalesce(empty, 2, 100), 2);
+    slice_end(empty[0]);
+    slice_end(empty[1]);
     slice_end(back);
 }
 
@@ -207,17 +300,42 @@ static void C5_a_refused_list_can_be_given_again(void **state)
     finish();
 }
 
+static void C5_a_made_up_generation_names_none_of_the_list(void **state)
+{
+    (void)state;
+    start(0);
+    struct neap_handle a = slice_text(allocator, "aa"), b = slice_text(allocator, "bb");
+    for (uint32_t other = 1; other <= 2; other++) {
+        struct neap_handle list[] = {a, b, {a.slot, a.gen + other}};
+        struct neap_pool_stats before = pool_stats(pool);
+        uint64_t stale_uses = slice_stats().stale_uses;
+        uint32_t where = 99;
+        assert_int_equal(neap_slice_coalesce(list, 3, 100, &where), NEAP_E_STALE);
+        assert_int_equal(where, 2);
+        assert_int_equal(slice_stats().stale_uses, stale_uses + 1);
+        pool_unchanged(pool, &before);
+    }
+    slice_reads(a, "aa");
+    slice_reads(b, "bb");
+    slice_end(a);
+    slice_end(b);
+    finish();
+}
+
 static const struct CMUnitTest tests[] = {
     TEST(C1_a_list_of_0_or_1_comes_back_as_it_is),
     TEST(C2_five_neighbours_of_4_bytes_with_max_8_give_8_8_4),
     TEST(C2_1000_slices_of_1024_with_max_4096_give_250),
     TEST(C2_the_merged_slice_keeps_the_prefix_of_the_first),
+    TEST(C2_neighbours_merge_in_whatever_order_they_were_made),
+    TEST(C2_a_merged_slice_whose_generations_are_used_up_retires),
     TEST(C3_slices_with_a_reserve_touch_once_expanded_over_it),
     TEST(C4_what_does_not_touch_is_not_merged),
     TEST(C4_halves_of_foreign_memory_never_merge),
     TEST(C4_max_0_does_not_merge_empty_slices),
     TEST(C5_a_stale_one_anywhere_consumes_nothing),
     TEST(C5_a_refused_list_can_be_given_again),
+    TEST(C5_a_made_up_generation_names_none_of_the_list),
 };
 
 int main(void)

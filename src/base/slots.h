@@ -80,14 +80,40 @@ static inline void *neap_slots_take_raw(struct neap_slots *t, size_t item_size, 
     return s;
 }
 
+/* For who looks at many items before it gives some of them back: a hidden one is in use, but no
+ * handle finds it. Shown again, it has its old name. */
+static inline void neap_slots_hide(struct neap_slot *s)
+{
+    s->gen++;
+}
+
+static inline void neap_slots_show(struct neap_slot *s)
+{
+    s->gen--;
+}
+
+/* Put a hidden item in front of the free slots that begin at `chain`, unless it retires.
+ * Returns where they begin then. */
+static inline uint32_t neap_slots_chain(struct neap_slot *s, uint32_t slot, uint32_t chain)
+{
+    if (__builtin_expect(s->gen >= NEAP_SLOT_LAST_GEN, 0)) return chain;
+    s->next = chain;
+    return slot;
+}
+
+/* `count` items were given back, in a chain that ends in front of t->free_head. */
+static inline void neap_slots_give_chain(struct neap_slots *t, uint32_t chain, uint32_t count)
+{
+    t->live -= count;
+    t->free_head = chain;
+}
+
 /* As neap_slots_give(), for who has the item and its slot at hand. */
 static inline void neap_slots_give_item(struct neap_slots *t, struct neap_slot *s, uint32_t slot)
 {
     neap_assert(s->gen & 1, "a slot is given back once");
-    t->live--;
-    if (__builtin_expect(++s->gen >= NEAP_SLOT_LAST_GEN, 0)) return;
-    s->next = t->free_head;
-    t->free_head = slot;
+    neap_slots_hide(s);
+    neap_slots_give_chain(t, neap_slots_chain(s, slot, t->free_head), 1);
 }
 
 /* The item stays, but handles made so far are stale. own: returns the new generation. */

@@ -20,12 +20,18 @@ static void link_extent(struct neap_slice *s, uint32_t slot, struct neap_buf *bu
     buf->stats->bytes_referenced += s->bound - s->free;
 }
 
+/* The buf's list goes on at `slot` behind `prev`, or begins there if that is 0. */
+static inline void set_next(struct neap_buf *buf, uint32_t prev, uint32_t slot)
+{
+    if (prev)
+        neap_slice_at(prev)->next = slot;
+    else
+        buf->extents = slot;
+}
+
 static inline void leave_list(struct neap_slice *s, struct neap_buf *buf)
 {
-    if (s->prev)
-        neap_slice_at(s->prev)->next = s->next;
-    else
-        buf->extents = s->next;
+    set_next(buf, s->prev, s->next);
     if (s->next) neap_slice_at(s->next)->prev = s->prev;
 }
 
@@ -307,70 +313,90 @@ int neap_slice_detach(uint32_t slot, uint32_t gen)
 
 /* ---- coalesce ---- */
 
-/* s ends, its bytes, its count and its clone's mark having become another slice's. */
-static inline void dissolve(struct neap_slice *s, uint32_t slot, struct neap_slice *into)
+/* Refuse the list for handles[bad], when those before it are hidden: they are shown again.
+ * If that brings the bad one back, it was one of them. */
+static int refuse(const struct neap_handle *handles, uint32_t bad)
 {
-    if (s->clone) {
-        neap_slice_mark_clone(into);
-        into->buf->clones--;
+    for (uint32_t i = 0; i < bad; i++) neap_slots_show(&neap_slice_at(handles[i].slot)->head);
+    return neap_slice_of(handles[bad].slot, handles[bad].gen) ? NEAP_E_RANGE : neap_slice_stale();
+}
+
+/* All must be live, and none may stand twice: each is hidden once it was seen, so that a second
+ * handle of it finds nothing. They stay hidden if all is well. */
+static int hide_all(const struct neap_handle *handles, uint32_t count, uint32_t *where)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        struct neap_slice *s = neap_slice_of(handles[i].slot, handles[i].gen);
+        if (!s) {
+            *where = i;
+            return refuse(handles, i);
+        }
+        neap_slots_hide(&s->head);
     }
-    leave_list(s, into->buf);
-    neap_slots_give_item(&neap_slices, &s->head, slot);
+    return NEAP_OK;
+}
+
+/* s is about to end: its clone's mark becomes first's, and it leaves the buf's list. The list
+ * begins with what was made last, so neighbours mostly stand there in a row that ends with
+ * `first`; of such a row s becomes the beginning, and all of it leaves at once afterwards.
+ * Returns where the row begins. */
+static inline uint32_t join_row(struct neap_slice *s, uint32_t slot, struct neap_slice *first,
+                                uint32_t row)
+{
+    if (__builtin_expect(s->clone, 0)) {
+        neap_slice_mark_clone(first);
+        s->buf->clones--;
+    }
+    if (__builtin_expect(s->next == row, 1)) return slot;
+    leave_list(s, s->buf);
+    return row;
+}
+
+/* All of the row leaves the list but `first`, which ends it. */
+static inline void leave_row(struct neap_slice *first, uint32_t slot, uint32_t row)
+{
+    first->prev = neap_slice_at(row)->prev;
+    set_next(first->buf, first->prev, slot);
 }
 
 /* Merge what stands behind the first handle into it, as far as it touches and fits. Returns
  * the handles used up, the first included. What is referenced stays the same. */
 static uint32_t merge_run(const struct neap_handle *handles, uint32_t count, uint32_t max_size)
 {
-    struct neap_slice *first = neap_slice_at(handles[0].slot);
+    uint32_t row = handles->slot, chain = neap_slices.free_head;
+    struct neap_slice *first = neap_slice_at(row);
     struct neap_buf *buf = first->buf;
+    if (!max_size || !buf->slab) return 1;
     uint32_t bound = first->bound;
-    uint64_t most = (uint64_t)first->base + (buf->slab ? max_size : 0);
-    uint32_t used = 1;
-    for (; used < count; used++) {
-        struct neap_slice *s = neap_slice_at(handles[used].slot);
+    uint32_t most = first->base + at_most(max_size, buf->capacity - first->base);
+    const struct neap_handle *h = handles + 1, *end = handles + count;
+    for (; h < end; h++) {
+        struct neap_slice *s = neap_slice_at(h->slot);
         bool touches = s->buf == buf && s->free == bound && s->base == bound;
-        if (!touches || s->bound > most || !max_size) break;
+        if (!touches || s->bound > most) break;
         bound = s->bound;
-        dissolve(s, handles[used].slot, first);
+        row = join_row(s, h->slot, first, row);
+        chain = neap_slots_chain(&s->head, h->slot, chain);
     }
+    uint32_t ended = (uint32_t)(h - handles) - 1;
+    if (!ended) return 1;
+    neap_slots_give_chain(&neap_slices, chain, ended);
+    leave_row(first, handles->slot, row);
     first->bound = bound;
-    buf->refs -= used - 1;
-    buf->stats->slices_taken += used - 1;
+    buf->refs -= ended;
+    buf->stats->slices_taken += ended;
     neap_assert(buf->refs > 0, "the slice that took the others keeps the buf");
-    return used;
-}
-
-/* All must be live, and none may stand twice. A slice that was seen is marked in `queued`,
- * which nobody uses for a slice that a script owns; the marks stay if all is well.
- * (A new slice has none, whatever its slot held.) */
-static int check_all(const struct neap_handle *handles, uint32_t count, uint32_t *where)
-{
-    int result = NEAP_OK;
-    uint32_t marked = 0;
-    for (; marked < count && result == NEAP_OK; marked++) {
-        struct neap_slice *s = neap_slice_of(handles[marked].slot, handles[marked].gen);
-        if (!s)
-            result = neap_slice_stale();
-        else if (s->queued)
-            result = NEAP_E_RANGE;
-        else
-            s->queued = 1;
-    }
-    if (result == NEAP_OK) return result;
-    *where = --marked;
-    for (uint32_t i = 0; i < marked; i++) neap_slice_at(handles[i].slot)->queued = 0;
-    return result;
+    return ended + 1;
 }
 
 int neap_slice_coalesce(struct neap_handle *handles, uint32_t count, uint32_t max_size,
                         uint32_t *where)
 {
-    int result = check_all(handles, count, where);
+    int result = hide_all(handles, count, where);
     if (result < 0) return result;
     uint32_t kept = 0;
     for (uint32_t i = 0; i < count;) {
-        neap_slice_at(handles[i].slot)->queued = 0;
+        neap_slots_show(&neap_slice_at(handles[i].slot)->head);
         uint32_t used = merge_run(handles + i, count - i, max_size);
         handles[kept++] = handles[i];
         i += used;

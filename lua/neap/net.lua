@@ -24,6 +24,16 @@ local type = type
 local prepare, wait = task.prepare, task.wait
 
 local M = {}
+
+--- What `neap.listen` gives: it accepts connections and runs the handler for each.
+--- @class neap.Listener
+--- @field address string|nil where it listens, with the port that it has; nil when it is closed
+
+--- A connection: a handler's argument, or what `neap.connect` gives. It belongs to who opened it:
+--- one that a handler was given is closed when the handler returns, others by `close` (a forgotten
+--- one by the collector). One task may read and another write; two that read raise.
+--- @class neap.Connection
+--- @field peer string the address of the other side
 local Stream, Listener = {}, {}
 
 -- Who waits, by slot; no entry keeps a connection from being collected.
@@ -148,8 +158,12 @@ local function wait_low(self)
   return code
 end
 
---- Queues a string or a slice (which it takes); it leaves at the end of this turn. Waits
---- while more than 64 KiB are queued, until no more than 16 KiB are.
+--- Queues a string or a slice; it leaves at the end of this turn. Waits
+--- while more than 64 KiB are queued, until no more than 16 KiB are. After a "timeout" or
+--- "cancelled" the bytes are queued all the same.
+--- own: takes a slice, borrows a string
+--- err: "closed" (also after a shutdown), "reset", "timeout", "cancelled", "memory", "system"
+--- @param x string|neap.Slice the bytes
 --- @return true|nil ok, string? message, string? name
 function Stream:write(x)
   check_stream(self, "write")
@@ -163,8 +177,11 @@ function Stream:write(x)
   return failed(self, "write", code)
 end
 
---- The same for who must not wait: takes only when no more than 64 KiB are queued.
---- @return true|nil ok, string? message, string? name "limit": x is untouched
+--- As write, for who must not wait: takes x only when no more than 64 KiB are queued.
+--- own: takes a slice, except at "limit"
+--- err: "limit" (x is untouched), "closed", "reset", "memory", "system"
+--- @param x string|neap.Slice the bytes
+--- @return true|nil ok, string? message, string? name
 function Stream:try_write(x)
   check_stream(self, "try_write")
   if C.neap_stream_queued(self.slot, self.gen) > HIGH then
@@ -176,7 +193,8 @@ function Stream:try_write(x)
 end
 
 --- Every call that waits on this connection fails with "timeout" after so many seconds; no
---- bytes are lost by that. @param seconds? number nil: never
+--- bytes are lost by that.
+--- @param seconds? number of each wait; nil: never
 function Stream:set_timeout(seconds)
   check_stream(self, "set_timeout")
   if seconds ~= nil then check.seconds(seconds, "conn:set_timeout: seconds") end
@@ -190,7 +208,8 @@ function Stream:keep()
   if C.neap_stream_queued(self.slot, self.gen) ~= STALE then kept[self.slot] = self.gen end
 end
 
---- Bytes queued and not yet taken by the system.
+--- How many bytes are queued and not yet taken by the system.
+--- @return integer bytes
 function Stream:queued()
   check_stream(self, "queued")
   local code = C.neap_stream_queued(self.slot, self.gen)
@@ -198,6 +217,8 @@ function Stream:queued()
 end
 
 --- Sends what is queued and then the end of the stream; reading goes on.
+--- err: "closed", "reset", "system"
+--- @return true|nil ok, string? message, string? name
 function Stream:shutdown()
   check_stream(self, "shutdown")
   local code = C.neap_stream_shutdown(self.slot, self.gen)
@@ -281,8 +302,10 @@ task.on_ready(C.NEAP_READY_ACCEPT, accept_some)
 
 --- Serves connections: each runs handler(conn) in a task of its own and is closed when the
 --- handler returns.
+--- own: returns owned; each conn is closed by neap
+--- err: "address", "address_in_use", "permission", "descriptors", "unreachable", "memory", "system"
 --- @param address string tcp://IP:PORT; port 0 picks one
---- @param handler fun(conn: neap.Connection)
+--- @param handler fun(conn: neap.Connection) serves one connection
 --- @param options? table max_read: bytes of one read at most (1 MiB) · timeout: seconds that a
 --- wait on a connection may take (0: for ever)
 --- @return neap.Listener|nil listener, string? message, string? name
@@ -326,8 +349,12 @@ ffi.metatype(listener_t, {
 
 -- ---- connecting ----
 
---- A connection to tcp://IP:PORT; waits until it stands.
---- @param options? table as for listen
+--- A connection to a server; waits until it stands.
+--- own: returns owned
+--- err: "refused", "unreachable", "timeout", "cancelled", "address", "permission", "descriptors",
+--- "memory", "system"
+--- @param address string tcp://IP:PORT
+--- @param options? table max_read, timeout: as for listen; connecting is a wait, too
 --- @return neap.Connection|nil conn, string? message, string? name
 function M.connect(address, options)
   local ok, message, name = check_address(address, "neap.connect")

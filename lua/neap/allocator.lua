@@ -16,6 +16,10 @@ local U32 = 0xffffffff
 local type = type
 
 local M = {}
+
+--- Cuts slices out of bufs of one pool, one behind the other: neighbours can be joined again
+--- (`neap.coalesce`). `pool:allocator` makes one, and it keeps its pool open.
+--- @class neap.Allocator
 local Allocator = {}
 
 local function check_self(self, name)
@@ -34,6 +38,9 @@ function M.new(pool, reserve)
 end
 
 --- A slice of n bytes; what is in them is undefined.
+--- own: returns owned
+--- err: "limit", "memory", "oversized" (above 1 GiB), "closed"
+--- @param n integer bytes
 --- @return neap.Slice|nil slice, string? message, string? name
 function Allocator:alloc(n)
   check_self(self, "alloc")
@@ -47,6 +54,9 @@ function Allocator:alloc(n)
 end
 
 --- A slice that holds the bytes of a string.
+--- own: returns owned
+--- err: "limit", "memory", "oversized" (above 1 GiB), "closed"
+--- @param bytes string what the slice shall hold
 --- @return neap.Slice|nil slice, string? message, string? name
 function Allocator:copy(bytes)
   check_self(self, "copy")

@@ -26,6 +26,12 @@ local U32 = 0xffffffff
 local type, pcall = type, pcall
 
 local M = {}
+
+--- Bytes to send, put behind one another in bufs of a pool; `take` gives them as slices. A
+--- buffer keeps its pool open. Its methods that append return the buffer, so that calls can be
+--- put in a row; where memory or a limit is in the way nothing was appended.
+--- @class neap.Buffer
+--- @operator len: integer bytes in it
 local Buffer = {}
 
 local function check_self(self, name)
@@ -54,7 +60,17 @@ local function set_outcome(self, code, name, offset, width)
   return outcome(self, code, name)
 end
 
---- @param home? neap.Pool the default pool if none is given
+--- Makes a buffer that grows.
+---
+---     local b = neap.buffer()
+---     local at = b:reserve(4)                -- the length, known at the end
+---     b:put("hello "):put(slice)
+---     b:set_u32be(at, #b - 4)
+---     for _, piece in ipairs(b:take()) do conn:write(piece) end
+---
+--- own: returns owned
+--- err: "closed" (the pool), "memory"
+--- @param home? neap.Pool where its bytes lie; the default pool if none is given
 --- @return neap.Buffer|nil buffer, string? message, string? name
 function M.new(home)
   home = home or pool.default()
@@ -67,7 +83,10 @@ function M.new(home)
   return ffi.gc(buffer_t(made.slot, made.gen), C.neap_buffer_finalize)
 end
 
---- Appends a string or the bytes of a slice, which it borrows.
+--- Appends a string or the bytes of a slice.
+--- own: borrows x
+--- err: "limit", "memory", "oversized" (above 1 GiB in all), "closed" (the pool)
+--- @param x string|neap.Slice the bytes
 --- @return neap.Buffer|nil self, string? message, string? name
 function Buffer:put(x)
   check_self(self, "put")
@@ -86,12 +105,21 @@ for plain, number in pairs(common.numbers) do
   local put_name, set_name = "put_" .. plain, "set_" .. plain
   local put_what, set_what = "buffer:" .. put_name, "buffer:" .. set_name
   local what = set_what .. ": offset"
+  --- Appends a number. The name tells what stands in the bytes: `u` unsigned, `i` signed, `f`
+  --- IEEE 754; bits; `be` the highest byte first, `le` the lowest.
+  --- err: "limit", "memory", "oversized" (above 1 GiB in all), "closed" (the pool)
+  --- @param value number an integer that fits, or any number for `f`
+  --- @return neap.Buffer|nil self, string? message, string? name
   Buffer[put_name] = function(self, value)
     check_self(self, put_name)
     check.number(value, put_what)
     local code = C.neap_buffer_put_number(self.slot, self.gen, number, value)
     return outcome(self, code, put_name)
   end
+  --- Writes a number over bytes that were put before, or reserved.
+  --- @param offset integer bytes from the buffer's front
+  --- @param value number an integer that fits, or any number for `f`
+  --- @return neap.Buffer self
   Buffer[set_name] = function(self, offset, value)
     check_self(self, set_name)
     check.whole(offset, U32, what)
@@ -105,12 +133,20 @@ for plain, number in pairs(common.wide) do
   local put_name, set_name = "put_" .. plain, "set_" .. plain
   local put_what, set_what = "buffer:" .. put_name, "buffer:" .. set_name
   local what = set_what .. ": offset"
+  --- Appends an integer of 64 bits.
+  --- err: "limit", "memory", "oversized" (above 1 GiB in all), "closed" (the pool)
+  --- @param value integer|ffi.cdata* an integer up to 2^53, or an int64_t or uint64_t that fits
+  --- @return neap.Buffer|nil self, string? message, string? name
   Buffer[put_name] = function(self, value)
     check_self(self, put_name)
     local bits = common.bits_of(value, number)
     if not bits then check.raise(put_what .. ": value must be an integer that fits") end
     return outcome(self, C.neap_buffer_put_bits(self.slot, self.gen, number, bits), put_name)
   end
+  --- Writes an integer of 64 bits over bytes that were put before, or reserved.
+  --- @param offset integer bytes from the buffer's front
+  --- @param value integer|ffi.cdata* an integer up to 2^53, or an int64_t or uint64_t that fits
+  --- @return neap.Buffer self
   Buffer[set_name] = function(self, offset, value)
     check_self(self, set_name)
     check.whole(offset, U32, what)
@@ -122,7 +158,10 @@ for plain, number in pairs(common.wide) do
 end
 
 --- Appends an unsigned integer, seven bits a byte, the lowest first (LEB128, as Protocol
---- Buffers and others write it). @param value integer|ffi.cdata* from 0 to 2^53, or 64 bits
+--- Buffers and others write it).
+--- err: "limit", "memory", "oversized" (above 1 GiB in all), "closed" (the pool)
+--- @param value integer|ffi.cdata* from 0 to 2^53, or 64 bits
+--- @return neap.Buffer|nil self, string? message, string? name
 function Buffer:put_varint(value)
   check_self(self, "put_varint")
   local bits = common.bits_of(value, 8)
@@ -158,7 +197,10 @@ local packer = format.packers({
   end,
 })
 
---- Appends values by a format of string.pack (see neap.format): all of them, or none.
+--- Appends values by a format as `slice:pack` has it: all of them, or none.
+--- err: "limit", "memory", "oversized" (above 1 GiB in all), "closed" (the pool)
+--- @param format_text string a list of formats, such as ">I2s4"
+--- @param ... any a value for each format that has one
 --- @return neap.Buffer|nil self, string? message, string? name
 function Buffer:pack(format_text, ...)
   check_self(self, "pack")
@@ -174,7 +216,10 @@ function Buffer:pack(format_text, ...)
   error(err, 0)
 end
 
---- Appends n zero bytes, to be written later. @return integer|nil offset, string?, string?
+--- Appends n zero bytes, to be written later with `set_…`.
+--- err: "limit", "memory", "oversized" (above 1 GiB in all), "closed" (the pool)
+--- @param n integer bytes
+--- @return integer|nil offset, string? message, string? name
 function Buffer:reserve(n)
   check_self(self, "reserve")
   check.whole(n, 0x1p53, "buffer:reserve: n")
@@ -183,7 +228,8 @@ function Buffer:reserve(n)
   return outcome(self, code, "reserve")
 end
 
---- The bytes, as slices that the caller owns; the buffer is empty then.
+--- The bytes, as slices; the buffer is empty then.
+--- own: returns owned, each of them
 --- @return neap.Slice[] pieces
 function Buffer:take()
   check_self(self, "take")
@@ -202,6 +248,7 @@ function Buffer:take()
 end
 
 --- Drops the bytes; one usual buf is kept for the next ones.
+--- @return neap.Buffer self
 function Buffer:reset()
   check_self(self, "reset")
   return outcome(self, C.neap_buffer_reset(self.slot, self.gen), "reset")

@@ -90,6 +90,10 @@ function M.install(methods, kind)
 
   for name, number in pairs(M.numbers) do
     local width, what = width_of(number), prefix .. name .. ": offset"
+    --- The number at an offset. The name tells what stands in the bytes: `u` unsigned, `i` signed,
+    --- `f` IEEE 754; bits; `be` the highest byte first, `le` the lowest.
+    --- @param offset integer bytes from the front
+    --- @return number value
     methods[name] = function(self, offset)
       check_self(self, name)
       check.whole(offset, U32, what)
@@ -103,6 +107,9 @@ function M.install(methods, kind)
   for name, number in pairs(M.wide) do
     local what = prefix .. name .. ": offset"
     local ctype = bit.band(number, SIGNED) ~= 0 and int64_t or uint64_t
+    --- The integer of 64 bits at an offset, with all its bits.
+    --- @param offset integer bytes from the front
+    --- @return ffi.cdata* value an int64_t for `i`, a uint64_t for `u`
     methods[name] = function(self, offset)
       check_self(self, name)
       check.whole(offset, U32, what)
@@ -111,9 +118,12 @@ function M.install(methods, kind)
     end
   end
 
-  -- 64 bits as a Lua number; one above 2^53 raises, since it would lose bits
   for name, number in pairs({ u53be = 8 + BIG, u53le = 8 }) do
     local what = prefix .. name .. ": offset"
+    --- The unsigned integer of 64 bits at an offset, as a Lua number; one above 2^53 raises,
+    --- since it would lose bits.
+    --- @param offset integer bytes from the front
+    --- @return number value
     methods[name] = function(self, offset)
       check_self(self, name)
       check.whole(offset, U32, what)
@@ -128,7 +138,10 @@ function M.install(methods, kind)
     end
   end
 
-  --- The bytes as a Lua string (a copy, and interned); from and to as in string.sub.
+  --- The bytes as a Lua string (a copy, and interned).
+  --- @param from? integer the first byte, counted as in string.sub (1)
+  --- @param to? integer the last byte, counted as in string.sub (-1)
+  --- @return string bytes
   function methods:str(from, to)
     check_self(self, "str")
     local size = kind.size(self, "str")
@@ -145,7 +158,10 @@ function M.install(methods, kind)
 
   local find_bytes, find_from = prefix .. "find: bytes", prefix .. "find: from"
 
-  --- The offset of the bytes at or behind `from`, or nil.
+  --- Where some bytes are. They are taken as they are: this knows no patterns.
+  --- @param bytes string what to look for
+  --- @param from? integer the offset where it begins to look (0)
+  --- @return integer|nil offset of the first of them; nil: they are not there
   function methods:find(bytes, from)
     check_self(self, "find")
     check.string(bytes, find_bytes)
@@ -155,6 +171,7 @@ function M.install(methods, kind)
   end
 
   --- The bytes as `hexdump -C` shows them.
+  --- @return string text
   function methods:hexdump()
     check_self(self, "hexdump")
     local bytes = kind.copy(self, 0, kind.size(self, "hexdump"))
@@ -193,7 +210,10 @@ function M.install(methods, kind)
     end,
   })
 
-  --- Values by a format of string.pack (see neap.format), and the offset behind them.
+  --- Values by a format as string.pack of newer Luas has it (`slice:pack` lists them).
+  --- @param format_text string a list of formats, such as ">I2s4"
+  --- @param offset? integer bytes from the front (0)
+  --- @return any ... a value for each format that has one, then the offset behind them
   function methods:unpack(format_text, offset)
     check_self(self, "unpack")
     check.string(format_text, prefix .. "unpack: format")

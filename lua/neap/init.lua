@@ -16,6 +16,9 @@ local reader = require("neap.reader")
 local slice = require("neap.slice")
 local task = require("neap.task")
 
+--- What `require "neap"` gives.
+--- @class neap
+--- @field version string such as "0.1.0"
 local M = {
   version = ffi.string(abi.C.neap_version()),
   listen = net.listen,
@@ -37,6 +40,9 @@ local M = {
 local copier
 
 --- A slice on the default pool that holds the bytes of a string.
+--- own: returns owned
+--- err: "limit", "memory", "oversized" (above 1 GiB)
+--- @param bytes string what the slice shall hold
 --- @return neap.Slice|nil slice, string? message, string? name
 function M.copy(bytes)
   check.string(bytes, "neap.copy: bytes")

@@ -24,6 +24,16 @@ local type, pcall, error = type, pcall, error
 local prepare, wait = task.prepare, task.wait
 
 local M = {}
+
+--- What `neap.listen` gives: it accepts connections and runs the handler for each.
+--- @class neap.Listener
+--- @field address string|nil where it listens, with the port that it has; nil when it is closed
+
+--- A connection: a handler's argument, or what `neap.connect` gives. It belongs to who opened it:
+--- one that a handler was given is closed when the handler returns, others by `close` (a forgotten
+--- one by the collector). One task may read and another write; two that read raise.
+--- @class neap.Connection
+--- @field peer string the address of the other side
 local Stream, Listener = {}, {}
 
 -- Who waits, by slot; no entry keeps a connection from being collected.
@@ -196,10 +206,12 @@ local function write_one(self, x)
   return code
 end
 
---- Queues a string, a slice (which it takes) or a list of them; they leave at the end of this
---- turn. Waits while more than 64 KiB are queued, until no more than 16 KiB are; a timeout ends
---- the wait only.
---- @param x string|neap.Slice|(string|neap.Slice)[]
+--- Queues a string, a slice or a list of them; they leave at the end of this turn. Waits while
+--- more than 64 KiB are queued, until no more than 16 KiB are. After a "timeout" or "cancelled"
+--- the bytes are queued all the same.
+--- own: takes slices, borrows strings
+--- err: "closed" (also after a shutdown), "reset", "timeout", "cancelled", "memory", "system"
+--- @param x string|neap.Slice|(string|neap.Slice)[] the bytes
 --- @return true|nil ok, string? message, string? name
 function Stream:write(x)
   check_stream(self, "write")
@@ -209,9 +221,11 @@ function Stream:write(x)
   return failed(self, "write", code)
 end
 
---- The same for who must not wait: takes only when no more than 64 KiB are queued.
---- @param x string|neap.Slice|(string|neap.Slice)[]
---- @return true|nil ok, string? message, string? name "limit": x is untouched
+--- As write, for who must not wait: takes x only when no more than 64 KiB are queued.
+--- own: takes slices, except at "limit"
+--- err: "limit" (x is untouched), "closed", "reset", "memory", "system"
+--- @param x string|neap.Slice|(string|neap.Slice)[] the bytes
+--- @return true|nil ok, string? message, string? name
 function Stream:try_write(x)
   check_stream(self, "try_write")
   local what = "conn:try_write: argument"
@@ -225,6 +239,7 @@ function Stream:try_write(x)
 end
 
 --- Waits until the system has taken everything that is queued.
+--- err: "closed", "reset", "timeout", "cancelled", "memory", "system"
 --- @return true|nil ok, string? message, string? name
 function Stream:flush()
   check_stream(self, "flush")
@@ -255,7 +270,8 @@ function Stream:info()
 end
 
 --- Every call that waits on this connection fails with "timeout" after so many seconds; no
---- bytes are lost by that. @param seconds? number nil: never
+--- bytes are lost by that.
+--- @param seconds? number of each wait; nil: never
 function Stream:set_timeout(seconds)
   check_stream(self, "set_timeout")
   if seconds ~= nil then check.seconds(seconds, "conn:set_timeout: seconds") end
@@ -269,7 +285,8 @@ function Stream:keep()
   if C.neap_stream_queued(self.slot, self.gen) ~= STALE then kept[self.slot] = self.gen end
 end
 
---- Bytes queued and not yet taken by the system.
+--- How many bytes are queued and not yet taken by the system.
+--- @return integer bytes
 function Stream:queued()
   check_stream(self, "queued")
   local code = C.neap_stream_queued(self.slot, self.gen)
@@ -277,6 +294,8 @@ function Stream:queued()
 end
 
 --- Sends what is queued and then the end of the stream; reading goes on.
+--- err: "closed", "reset", "system"
+--- @return true|nil ok, string? message, string? name
 function Stream:shutdown()
   check_stream(self, "shutdown")
   local code = C.neap_stream_shutdown(self.slot, self.gen)
@@ -399,18 +418,20 @@ end
 
 --- Serves connections: each runs handler(conn) in a task of its own and is closed when the
 --- handler returns.
+--- own: returns owned; each conn is closed by neap
+--- err: "address", "address_in_use", "permission", "descriptors", "descriptor", "unreachable",
+--- "memory", "system"
 --- @param address string tcp://IP:PORT (port 0 picks one), unix:///PATH, unix://@NAME (abstract),
---- or fd://N, a socket that the process was started with
---- @param handler fun(conn: neap.Connection)
---- @param options? table
---- max_read: bytes of one read at most (1 MiB) ·
---- timeout: seconds that a wait on a connection may take (0: for ever) ·
---- idle_timeout: seconds without traffic, after which a connection fails (600; 0: never) ·
---- max_connections: open at once; others wait to be accepted (10,000) ·
---- backlog: how many may wait (4096, cut to net.core.somaxconn) ·
---- no_delay (true) · keepalive: seconds without traffic before the system probes the peer
---- (0: never) · reuse_port (false) · dual_stack: [::] serves IPv4 as well (true) ·
---- mode: permissions of a unix socket's path, as in "660"
+--- or fd://N, a listening socket that the process was started with
+--- @param handler fun(conn: neap.Connection) serves one connection
+--- @param options? table max_read: bytes of one read at most (1 MiB) · timeout: seconds that a
+--- wait on a connection may take (0: for ever) · idle_timeout: seconds without traffic, after which
+--- a connection fails with "timeout" (600; 0: never) · max_connections: open at once; others wait
+--- to be accepted (10,000) · backlog: how many may wait (4096, cut to net.core.somaxconn) ·
+--- no_delay: small writes are sent at once (true) · keepalive: seconds without traffic, after
+--- which the system probes the peer (0: never) · reuse_port: other processes may listen there too
+--- (false) · dual_stack: [::] serves IPv4 as well (true) · mode: permissions of a unix socket's
+--- path, as in "660"
 --- @return neap.Listener|nil listener, string? message, string? name
 function M.listen(address, handler, options)
   local ok, message, name = check_address(address, "neap.listen")
@@ -458,10 +479,14 @@ local function connected(conn)
   return code
 end
 
---- A connection; waits until it stands.
---- @param address string as for listen; fd://N is a socket, pipe, terminal or file that the
---- process was started with: fd://0 is standard input, fd://1 standard output
---- @param options? table as for listen: max_read, timeout, idle_timeout (0), no_delay, keepalive
+--- A connection to a server; waits until it stands.
+--- own: returns owned
+--- err: "refused", "unreachable", "timeout", "cancelled", "address", "permission", "descriptors",
+--- "descriptor", "busy" (a unix socket's backlog is full), "memory", "system"
+--- @param address string tcp://IP:PORT, unix:///PATH, unix://@NAME, or fd://N: a socket, pipe,
+--- terminal or file that the process was started with (0 is standard input, 1 standard output)
+--- @param options? table max_read, timeout, idle_timeout (0), no_delay, keepalive: as for listen;
+--- connecting is a wait, too
 --- @return neap.Connection|nil conn, string? message, string? name
 function M.connect(address, options)
   local ok, message, name = check_address(address, "neap.connect")

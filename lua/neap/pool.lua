@@ -12,10 +12,17 @@ local stats_t = ffi.typeof("struct neap_pool_stats")
 local handle_t = ffi.typeof("struct neap_handle")
 
 local M = {}
+
+--- A pool hands out bufs, the memory that slices lie in, and takes them back with the last slice
+--- of each. What connections read into is the default pool.
+--- @class neap.Pool
 local Pool = {}
 
 local defaults = { min_size = 0, limit = 0, retain = 0, classes = true, poison = false }
 
+--- Makes a pool of its own, for what shall have a limit of its own or be counted by itself.
+--- own: returns owned
+--- err: "memory"
 --- @param options? table min_size: bytes of the smallest buf (16 KiB) · limit: bytes held at
 --- most (none) · retain: free bytes kept at most (64 MiB) · classes: round sizes up to size
 --- classes (true) · poison: overwrite recycled bufs (false)
@@ -35,6 +42,8 @@ end
 local default
 
 --- The pool that everything uses that was given none.
+--- own: returns borrowed, for ever
+--- @return neap.Pool pool
 function M.default()
   default = default or assert(M.new())
   return default
@@ -56,7 +65,8 @@ function Pool:close()
   C.neap_pool_close(self.slot, self.gen)
 end
 
---- Gives all free bufs back to the system. @return number bytes
+--- Gives all free bufs back to the system.
+--- @return number bytes that went
 function Pool:trim()
   check_self(self, "trim")
   return C.neap_pool_trim(self.slot, self.gen)
@@ -68,7 +78,9 @@ for name in ffi.string(C.neap_header()):match("struct neap_pool_stats (%b{})")
   stat_names[#stat_names + 1] = name
 end
 
---- The counters, by name, as numbers (struct neap_pool_stats in neap.h says what each is).
+--- The counters, by name, as numbers: what was made, reused, is live and is held now, how slices
+--- ended, why bufs were given back. `struct neap_pool_stats` in src/neap.h says what each is.
+--- @return table<string, number> counters as of now
 function Pool:stats()
   check_self(self, "stats")
   local stats, result = stats_t(), {}
@@ -77,7 +89,11 @@ function Pool:stats()
   return result
 end
 
---- An allocator of this pool. @param reserve? integer bytes of free prefix for each slice
+--- An allocator of this pool.
+--- own: returns owned
+--- err: "closed" (the pool), "memory"
+--- @param reserve? integer bytes of free prefix for each slice (0)
+--- @return neap.Allocator|nil allocator, string? message, string? name
 function Pool:allocator(reserve)
   check_self(self, "allocator")
   reserve = check.whole(reserve or 0, C.NEAP_BUF_MAX_BYTES, "pool:allocator: reserve")

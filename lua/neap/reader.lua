@@ -59,7 +59,13 @@ function M.install(methods, kind)
   -- made once, and LuaJIT compiles no trace that leaves a loop at once. While it waits it holds
   -- no handle, and few frames: that is what an idle connection costs.
 
-  --- Exactly n bytes, side by side. @return neap.Slice|nil slice, string? message, string? name
+  --- Exactly n bytes, side by side; waits until they came.
+  --- own: returns owned
+  --- err: "eof" (nothing came before the end), "short" (fewer came; they stay readable),
+  --- "oversized" (n is above max_read: found out before any memory is taken), "timeout",
+  --- "cancelled", "closed", "reset", "limit" (the pool's), "memory", "system"
+  --- @param n integer bytes
+  --- @return neap.Slice|nil slice, string? message, string? name
   function methods:read(n)
     check_self(self, "read")
     whole(n, 0x1p53, read_n)
@@ -76,6 +82,11 @@ function M.install(methods, kind)
   end
 
   --- What is there, from 1 to max bytes; waits for the first.
+  --- own: returns owned
+  --- err: "eof", "timeout", "cancelled", "closed", "reset", "limit" (the pool's), "memory",
+  --- "system"
+  --- @param max? integer bytes at most (1 MiB)
+  --- @return neap.Slice|nil slice, string? message, string? name
   function methods:read_any(max)
     check_self(self, "read_any")
     max = whole(max or MAX, 0x1p53, read_any_max)
@@ -110,7 +121,13 @@ function M.install(methods, kind)
   local until_defaults = { max = MAX, inclusive = false }
 
   --- Up to a delimiter, which is consumed and belongs to the slice only if inclusive.
+  --- own: returns owned
+  --- err: "eof" (nothing came before the end), "short" (no delimiter did; what came stays
+  --- readable), "oversized" (no delimiter within max bytes; they stay), "timeout", "cancelled",
+  --- "closed", "reset", "limit" (the pool's), "memory", "system"
+  --- @param delimiter string one byte or more
   --- @param options? table max: bytes before the delimiter at most (1 MiB) · inclusive (false)
+  --- @return neap.Slice|nil slice, string? message, string? name
   function methods:read_until(delimiter, options)
     check_self(self, "read_until")
     check.string(delimiter, prefix .. ":read_until: delimiter")
@@ -124,7 +141,12 @@ function M.install(methods, kind)
   end
 
   --- A line, without its end ("\n" or "\r\n").
+  --- own: returns owned
+  --- err: "eof" (nothing came before the end), "short" (the last line has no end; it stays
+  --- readable), "oversized" (no line within max bytes; they stay), "timeout", "cancelled",
+  --- "closed", "reset", "limit" (the pool's), "memory", "system"
   --- @param max? integer bytes at most (1 MiB)
+  --- @return neap.Slice|nil line, string? message, string? name
   function methods:read_line(max)
     check_self(self, "read_line")
     max = whole(max or MAX, C.NEAP_BUF_MAX_BYTES, read_line_max)
@@ -144,6 +166,10 @@ function M.install(methods, kind)
   end
 
   --- A view of the next n bytes, which stay unread; waits until they are here.
+  --- own: returns borrowed, until the next read, peek or skip
+  --- err: "eof" (nothing came before the end), "short" (fewer came), "oversized" (n is above
+  --- max_read), "timeout", "cancelled", "closed", "reset", "limit" (the pool's), "memory", "system"
+  --- @param n integer bytes
   --- @return neap.View|nil view, string? message, string? name
   function methods:peek(n)
     check_self(self, "peek")
@@ -154,6 +180,9 @@ function M.install(methods, kind)
   end
 
   --- Drops the next n bytes; waits until they came. Any n: nothing is gathered.
+  --- err: "eof" (fewer came; those are dropped), "timeout", "cancelled", "closed", "reset", "limit"
+  --- (the pool's), "memory", "system"
+  --- @param n integer bytes
   --- @return true|nil ok, string? message, string? name
   function methods:skip(n)
     check_self(self, "skip")
@@ -171,8 +200,9 @@ function M.install(methods, kind)
     return true
   end
 
-  --- Iterates over what comes, as owned slices; ends at the end of the stream, raises any
-  --- other error.
+  --- Iterates over what comes; ends at the end of the stream, raises any other error.
+  --- own: returns owned, each slice
+  --- @return fun(): neap.Slice|nil next for a `for` loop
   function methods:chunks()
     check_self(self, "chunks")
     return function()
@@ -182,7 +212,10 @@ function M.install(methods, kind)
     end
   end
 
-  --- Iterates over lines, as strings; an unterminated last one is yielded too.
+  --- Iterates over lines, as strings without their ends; an unterminated last one is yielded
+  --- too. Ends at the end of the stream, raises any other error.
+  --- @param max? integer bytes of a line at most (1 MiB)
+  --- @return fun(): string|nil next for a `for` loop
   function methods:lines(max)
     check_self(self, "lines")
     max = whole(max or MAX, C.NEAP_BUF_MAX_BYTES, lines_max)
@@ -197,7 +230,8 @@ function M.install(methods, kind)
     end
   end
 
-  --- Unread bytes that are here.
+  --- How many unread bytes are here.
+  --- @return integer bytes
   function methods:buffered()
     check_self(self, "buffered")
     local n = C.neap_reader_buffered(self.reader_slot, self.reader_gen)
@@ -212,10 +246,15 @@ local handle_t = ffi.typeof("struct neap_handle")
 local ASKED = 16384       -- bytes asked of a source at a time
 local EMPTY_IN_A_ROW = 100 -- empty strings, after which a source is taken to be stuck
 
--- A userdata, and no cdata as other handles are: its source may refer to it, and LuaJIT collects
--- such a cycle through a metatable of its own. What is in it can be had only with a key that no
--- script has, and only from what `known` knows to be a reader.
+--- The read methods of a connection over a function that yields strings or slices: for what is
+--- in a file or a string, and for tests of protocols. When the source fails, reads fail with the
+--- name that it gave. Its pool stays open as long.
+--- @class neap.Reader
 local Reader = {}
+
+-- A reader is a userdata, and no cdata as other handles are: its source may refer to it, and
+-- LuaJIT collects such a cycle through a metatable of its own. What is in it can be had only with
+-- a key that no script has, and only from what `known` knows to be a reader.
 local STATE = {}
 local known = setmetatable({}, { __mode = "k" })
 
@@ -313,7 +352,7 @@ M.install(Reader, {
   failure = function(self) return self[STATE].failure, self[STATE].failure_name end,
 })
 
---- Later reads are "closed"; slices that were handed out stay. Twice is harmless.
+--- Later reads fail with "closed"; slices that were handed out stay. Twice is harmless.
 function Reader:close()
   check_reader(self, "close")
   C.neap_reader_close(self.reader_slot, self.reader_gen)
@@ -323,10 +362,13 @@ end
 local reader_options = { max_read = MAX }
 
 --- A reader over anything that yields bytes, with the read methods of a connection.
---- @param home? neap.Pool the default pool if nil
+--- own: returns owned
+--- err: "closed" (the pool), "memory"
+--- @param home? neap.Pool where the bytes lie; the default pool if nil
 --- @param source fun(max: integer): string|neap.Slice|nil, string?, string? at most max bytes;
 --- nil at the end; nil, message, name on a failure
 --- @param options? table max_read: bytes of one read at most (1 MiB)
+--- @return neap.Reader|nil reader, string? message, string? name
 function M.new(home, source, options)
   home = home or pool.default()
   if not pool.is_pool(home) then

@@ -33,6 +33,12 @@ local MASK = RING - 1
 local REFILL = 1024  -- handles made at a time
 
 local M = {}
+
+--- A counted view of bytes in a buf of a pool: what reads give and writes take. Whoever is handed
+--- a slice releases it. It is no string: `..` and `==` with a string raise; `==` with another
+--- slice asks whether it is the same one.
+--- @class neap.Slice
+--- @operator len: integer bytes
 local Slice = {}
 
 -- ---- handles ----
@@ -117,7 +123,8 @@ end
 
 -- ---- lifetime ----
 
---- Ends the slice; its buf is recycled with the last one.
+--- Ends the slice; its buf is recycled with the last one. Twice raises.
+--- own: takes the slice
 function Slice:release()
   check_self(self, "release")
   local code = C.neap_slice_release(self.slot, self.gen)
@@ -126,6 +133,9 @@ function Slice:release()
 end
 
 --- A second owner of the same bytes, without a free prefix.
+--- own: returns owned
+--- err: "memory"
+--- @return neap.Slice|nil clone, string? message, string? name
 function Slice:retain()
   check_self(self, "retain")
   local clone = fresh()
@@ -135,8 +145,12 @@ function Slice:retain()
   return outcome(code, "retain")
 end
 
---- Cuts the first n bytes off as a slice of their own (the free prefix goes with them).
+--- Cuts the first n bytes off as a slice of their own (the free prefix goes with them); the
+--- slice keeps the rest. Nothing is copied.
+--- own: returns owned
+--- err: "memory"
 --- @param n integer bytes
+--- @return neap.Slice|nil front, string? message, string? name
 function Slice:split(n)
   check_self(self, "split")
   check.whole(n, U32, "slice:split: n")
@@ -151,7 +165,9 @@ function Slice:split(n)
 end
 
 --- Copies the bytes (and the free prefix) into a small buf of their own, so that the large
---- one can go. @return integer|nil bytes no longer pinned
+--- one can go. For what is kept long. Tells how many bytes the slice holds no longer.
+--- err: "limit", "memory", "closed" (the pool)
+--- @return integer|nil bytes, string? message, string? name
 function Slice:detach()
   check_self(self, "detach")
   local code = C.neap_slice_detach(self.slot, self.gen)
@@ -162,6 +178,7 @@ end
 -- ---- shape ----
 
 --- Drops n bytes at the front; expand_front can have them back. n beyond the size drops all.
+--- @param n integer bytes
 function Slice:truncate_front(n)
   check_self(self, "truncate_front")
   check.whole(n, 0x1p53, "slice:truncate_front: n")
@@ -170,6 +187,7 @@ function Slice:truncate_front(n)
 end
 
 --- Drops n bytes at the back, for good. n beyond the size drops all.
+--- @param n integer bytes
 function Slice:truncate_back(n)
   check_self(self, "truncate_back")
   check.whole(n, 0x1p53, "slice:truncate_back: n")
@@ -178,7 +196,8 @@ function Slice:truncate_back(n)
 end
 
 --- Grows the slice downward by n bytes of its free prefix.
---- @return boolean false: the prefix has fewer, or they are in use; nothing changed
+--- @param n integer bytes
+--- @return boolean grown false: the prefix has fewer, or they are in use; nothing changed
 function Slice:expand_front(n)
   check_self(self, "expand_front")
   check.whole(n, 0x1p53, "slice:expand_front: n")
@@ -187,7 +206,7 @@ function Slice:expand_front(n)
   return code == 1
 end
 
---- Claims everything before the slice in its buf as its free prefix.
+--- Claims everything before the slice in its buf as its free prefix. Raises where a live slice is.
 function Slice:free_entire_prefix()
   check_self(self, "free_entire_prefix")
   local code = C.neap_slice_free_entire_prefix(self.slot, self.gen)
@@ -195,7 +214,10 @@ function Slice:free_entire_prefix()
 end
 
 --- Releases prev; if it ends where this slice's free prefix starts, the prefix takes its
---- place. @return boolean whether it did
+--- place.
+--- own: takes prev
+--- @param prev neap.Slice another slice
+--- @return boolean grown whether the prefix took its place
 function Slice:release_previous(prev)
   check_self(self, "release_previous")
   check_slice(prev, "slice:release_previous: prev")
@@ -208,7 +230,8 @@ function Slice:release_previous(prev)
   return code == 1
 end
 
---- Bytes. (`#slice` is the same.)
+--- How many bytes it is. (`#slice` is the same.)
+--- @return integer bytes
 function Slice:size()
   check_self(self, "size")
   local code = C.neap_slice_size(self.slot, self.gen)
@@ -280,6 +303,10 @@ for plain, number in pairs(common.numbers) do
   local name, width = "set_" .. plain, common.width_of(number)
   local full_name = "slice:" .. name
   local what = full_name .. ": offset"
+  --- Writes a number at an offset. The name tells what shall stand in the bytes: `u` unsigned, `i`
+  --- signed, `f` IEEE 754; bits; `be` the highest byte first, `le` the lowest.
+  --- @param offset integer bytes from the front
+  --- @param value number an integer that fits, or any number for `f`
   Slice[name] = function(self, offset, value)
     check_self(self, name)
     check.whole(offset, U32, what)
@@ -292,6 +319,9 @@ end
 for plain, number in pairs(common.wide) do
   local name = "set_" .. plain
   local what = "slice:" .. name .. ": offset"
+  --- Writes an integer of 64 bits at an offset.
+  --- @param offset integer bytes from the front
+  --- @param value integer|ffi.cdata* an integer up to 2^53, or an int64_t or uint64_t that fits
   Slice[name] = function(self, offset, value)
     check_self(self, name)
     check.whole(offset, U32, what)
@@ -339,8 +369,15 @@ local write = format.packers({
   end,
 })
 
---- Writes values by a format of string.pack (see neap.format) at an offset: all, or none.
---- @return integer the offset behind them
+--- Writes values at an offset, by a format as string.pack of newer Luas has it: all, or none.
+--- `< > =` order: little-endian, big-endian, native (the start) · `b B h H i I l L j J T`, `i[n]`
+--- `I[n]` integers of 1 to 8 bytes · `f d n` floats · `x` a byte of padding · `cN` a string of N
+--- bytes · `sN` one behind its length of N bytes (1 to 6) · `z` one that a zero byte ends. Integers
+--- of 7 and 8 bytes are 64-bit cdata, or numbers up to 2^53; unpack gives cdata. `!` is not spoken.
+--- @param format_text string a list of formats, such as ">I2s4"
+--- @param offset integer bytes from the front
+--- @param ... any a value for each format that has one
+--- @return integer offset behind them
 function Slice:pack(format_text, offset, ...)
   check_self(self, "pack")
   check.string(format_text, "slice:pack: format")
@@ -354,6 +391,9 @@ end
 -- ---- bytes ----
 
 --- Does the slice hold just the bytes of a string or of another slice?
+--- own: borrows x
+--- @param x string|neap.Slice what to compare with
+--- @return boolean equal whether all bytes are the same, and as many
 function Slice:equals(x)
   check_self(self, "equals")
   local code
@@ -368,6 +408,9 @@ function Slice:equals(x)
 end
 
 --- Copies a string or another slice over the bytes at an offset.
+--- own: borrows x
+--- @param x string|neap.Slice what to copy; all of it has to fit
+--- @param offset? integer bytes from the front (0)
 function Slice:copy_from(x, offset)
   check_self(self, "copy_from")
   offset = check.whole(offset or 0, U32, "slice:copy_from: offset")
@@ -452,10 +495,11 @@ local function gather(list, count, handles, objects)
   end
 end
 
---- Merges neighbours, from the left, up to max_size bytes each, without a copy. Takes all
---- slices; the caller owns those of the list that comes back, which is the same one.
+--- Merges neighbours, from the left, up to max_size bytes each, without a copy.
+--- own: takes all slices, returns owned those of the list that comes back, which is the same one
 --- @param list neap.Slice[] its length is list.n or #list
 --- @param max_size integer bytes
+--- @return neap.Slice[] list
 function M.coalesce(list, max_size)
   if type(list) ~= "table" then
     check.raise("neap.coalesce: list must be a table, got " .. type(list))
@@ -499,6 +543,9 @@ function M.reclaim()
 end
 
 --- A slice of a Lua string, without a copy: read-only, never merged, never expanded.
+--- own: retains the string, returns owned
+--- err: "oversized" (above 1 GiB), "memory"
+--- @param bytes string what the slice shows
 --- @return neap.Slice|nil slice, string? message, string? name
 function M.of_string(bytes)
   check.string(bytes, "neap.slice: bytes")

@@ -23,6 +23,10 @@ local DRAIN_SECONDS = 2
 local ENDINGS = { C.neap_signal_number("INT"), C.neap_signal_number("TERM") }
 
 local M = {}
+
+--- A function that runs beside others, from `neap.spawn` on, until it returns or raises. Each
+--- connection of a listener has one, and the script itself runs in one.
+--- @class neap.Task
 local Task = {}
 Task.__index = Task
 Task.__metatable = "neap.task"
@@ -369,10 +373,10 @@ local function catch_endings(how)
   end
 end
 
---- Run fn in a task of its own each time that a signal comes, instead of what the system, or
+--- Runs fn in a task of its own each time that a signal comes, instead of what the system, or
 --- run(), does on it; nil: no longer.
---- @param signal_name string "HUP", "USR1", … (a number does as well)
---- @param fn? fun()
+--- @param signal_name string|integer "HUP", "USR1", … or its number
+--- @param fn? fun() runs in a task
 function M.on_signal(signal_name, fn)
   local number = type(signal_name) == "number" and signal_name
     or type(signal_name) == "string" and C.neap_signal_number(signal_name)
@@ -387,8 +391,8 @@ function M.on_signal(signal_name, fn)
   signal_handlers[number] = fn and { fn = fn, origin = origin_of(2) }
 end
 
---- Run the loop until nothing is left to wait for, or until stop(). Inside a task it does
---- nothing: the loop runs anyway.
+--- Runs the loop until nothing is left to wait for, or until stop(). Inside a task, such as a
+--- script of the neap command, it does nothing: the loop runs anyway.
 function M.run()
   if current then return end
   stopping = false
@@ -399,7 +403,8 @@ function M.run()
   stopping = false
 end
 
---- Make run() return after this turn.
+--- Ends the loop after this turn: tasks that wait do not go on. What they wrote is still sent, if
+--- the peers take it within 2 s.
 function M.stop()
   stopping = true
 end
@@ -422,7 +427,10 @@ local function bind(fn, ...)
   return function() return fn(unpack(arguments, 1, count)) end
 end
 
---- Run fn(...) in a task of its own, from this turn on.
+--- Runs fn(...) in a task of its own, from this turn on. An error ends that task alone, and is
+--- told on stderr.
+--- @param fn function what the task does
+--- @param ... any its arguments
 --- @return neap.Task task
 function M.spawn(fn, ...)
   if type(fn) ~= "function" then
@@ -450,10 +458,10 @@ local function check_no_circle(self)
   end
 end
 
---- Waits until the task has ended, for so many seconds at most.
---- @param seconds? number
---- @return any results up to four that its function returned; or nil, message, name: "error"
---- when it ended in one, "timeout", "cancelled" (the waiting task was)
+--- Waits until the task has ended.
+--- err: "error" (the task ended in one), "timeout", "cancelled" (the waiting task was), "memory"
+--- @param seconds? number waits no longer than this; nil: for ever
+--- @return any ... up to four results of its function; or nil, message, name
 function Task:join(seconds)
   check_task(self, "join")
   if seconds ~= nil then check.seconds(seconds, "task:join: seconds") end
@@ -484,7 +492,10 @@ function Task:cancel()
   if self.waiting then M.wake_later(self, self.token) end
 end
 
---- Waits so many seconds. @return true|nil ok, string? message, string? name
+--- Waits; other tasks run meanwhile.
+--- err: "cancelled", "memory"
+--- @param seconds number how long, from 0 to ten years
+--- @return true|nil ok, string? message, string? name
 function M.sleep(seconds)
   check.seconds(seconds, "neap.sleep: seconds")
   local code = M.wait(M.prepare(), seconds)
@@ -493,6 +504,8 @@ function M.sleep(seconds)
 end
 
 --- A function that runs fn in a task of its own each time it is called.
+--- @param fn function what the tasks do, with the arguments of the call
+--- @return fun(...): neap.Task wrapped
 function M.wrap(fn)
   if type(fn) ~= "function" then
     check.raise("neap.wrap: needs a function, got " .. type(fn))

@@ -19,6 +19,12 @@ local small_room = chars_t(SMALL)
 local type, min = type, math.min
 
 local M = {}
+
+--- Bytes that a connection or reader still holds, looked at where they lie: what `peek` gives. A
+--- view costs nothing and needs no release. It is stale after the next read, peek or skip on its
+--- reader, and each use of it then raises.
+--- @class neap.View
+--- @operator len: integer bytes; known of a stale view, too
 local View = {}
 
 local function check_self(self, name)
@@ -82,6 +88,8 @@ common.install(View, {
 })
 
 --- Does the view hold just these bytes?
+--- @param bytes string what to compare with
+--- @return boolean equal whether all bytes are the same, and as many
 function View:equals(bytes)
   check_self(self, "equals")
   check.string(bytes, "view:equals: bytes")
@@ -91,6 +99,8 @@ function View:equals(bytes)
 end
 
 --- A slice of the bytes, which stay unread.
+--- own: returns owned
+--- err: "memory"
 --- @return neap.Slice|nil slice, string? message, string? name
 function View:retain()
   check_self(self, "retain")

@@ -95,10 +95,12 @@ describe("the proxy example", function()
         start(listening.address)
         client = assert(neap.connect(proxy.address))
         target = listening:accept()
-        fn()
+        local ok, err = pcall(fn)
         client:close()
         target:close()
-        assert.matches(said, proxy:finish())
+        local heard = proxy:finish()
+        if not ok then error(err, 0) end
+        assert.matches(said, heard)
       end
     end
 

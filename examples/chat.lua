@@ -12,8 +12,9 @@ local members = {} -- name → connection
 local farewells = { oversized = "wrote too long a line", closed = "read too slowly" }
 
 local function say(text)
+  local line = text .. "\n"
   for _, conn in pairs(members) do
-    conn:try_write(text .. "\n")
+    conn:try_write(line)
     if conn:queued() > MAX_QUEUED then conn:close() end -- its read returns "closed"
   end
 end

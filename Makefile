@@ -24,8 +24,8 @@ COMPILE  = $(CC) $(FLAGS) $(CPPFLAGS) -Isrc -MMD -MP
 # A sanitizer's own symbols may stay open in a library.
 LIBFLAGS = -shared -Wl,-soname,$(SONAME) -Wl,-z,nodelete $(if $(SANITIZE),,-Wl,-z,defs)
 # Packages: run and test install what is missing, the rest name it (tools/setup).
-NEED     = $(if $(filter test tests asan valgrind,$(MAKECMDGOALS)),test,run)
-INSTALL  = $(if $(filter run test asan valgrind,$(MAKECMDGOALS)),,--check)
+NEED     = $(if $(filter test tests asan valgrind soak,$(MAKECMDGOALS)),test,run)
+INSTALL  = $(if $(filter run test asan valgrind soak,$(MAKECMDGOALS)),,--check)
 # Asked for when a recipe runs, which is after the packages are there.
 LUAJIT_CFLAGS = $(shell pkg-config --cflags luajit)
 LUAJIT_LIBS   = $(shell pkg-config --libs luajit)
@@ -47,7 +47,7 @@ LUA_DIRS  = $(wildcard lua examples spec tools bench)
 # `make V=1` shows the commands.
 say = $(if $(V),,@echo "  $(1)"; )
 
-.PHONY: all setup run test tests asan valgrind mutants lint format layers abi bench benches prove install uninstall clean help force
+.PHONY: all setup run test tests asan valgrind soak mutants lint format layers abi bench benches prove install uninstall clean help force
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -70,6 +70,11 @@ asan: ## the same tests under AddressSanitizer and UBSan
 valgrind: ## the C tests under valgrind
 	@$(MAKE) BUILD=build/valgrind CPPFLAGS=-DNEAP_VALGRIND tests
 	@BUILD=build/valgrind WRAP='valgrind -q --leak-check=full --error-exitcode=99' tools/test --c
+
+soak: all ## 1,000 connections to echo for 20 s, twice (SOAK_S, SOAK_CONNECTIONS, SOAK_SEED)
+	@ulimit -n "$$(ulimit -H -n)"; \
+	  SOAK_S=$${SOAK_S:-20} SOAK_CONNECTIONS=$${SOAK_CONNECTIONS:-1000} \
+	  $(HOST) test --output=gtest spec/soak_spec.lua
 
 mutants: ## break each rule of the buffers, and see that a test notices
 	@luajit tools/mutants.lua

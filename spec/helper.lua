@@ -440,12 +440,12 @@ local Child = {}
 Child.__index = Child
 
 --- Starts a command that goes on. `line()` waits for a line of its output, `kill(signal)`
---- sends it a signal, `finish()` waits for its end.
-function helper.start(command)
+--- sends it a signal, `finish()` waits for its end. @param seconds? number it may run, 20
+function helper.start(command, seconds)
   local err = helper.temporary_name()
   local pipe = assert(io.popen(
     ("timeout -k 1 %d sh -c 'echo $$; exec %s' 2>%s </dev/null; echo exit status $?")
-      :format(CHILD_S, command:gsub("'", "'\\''"), err)))
+      :format(seconds or CHILD_S, command:gsub("'", "'\\''"), err)))
   return setmetatable({ pipe = pipe, err_name = err, pid = pipe:read("*l") }, Child)
 end
 

@@ -1,0 +1,36 @@
+--- Bad input and faults.
+
+local helper = require("spec.helper")
+
+describe("a connection that the peer resets", function()
+  helper.watch(before_each, after_each)
+
+  it("ends in reset for its reader too when a write has met the reset first", function()
+    local conn, peer = helper.pair()
+    peer:send("abc")
+    assert(conn:read(3)):release()
+    peer:reset()
+    assert.is_true(conn:write("x"))
+    helper.turn_until(function() return select(3, conn:write("y")) == "reset" end)
+    local bytes, message, name = conn:read(1)
+    assert.is_nil(bytes)
+    assert.equal("reset", name)
+    assert.matches(conn.peer .. ": read of 1 bytes: the peer reset", message, 1, true)
+    conn:close()
+  end)
+
+  it("after its own end ends in eof for the reader, and in reset for the writer", function()
+    local conn, peer = helper.pair()
+    peer:send("abc")
+    peer:shutdown()
+    assert.is_true(conn:write("unread"))
+    helper.turn()
+    peer:close() -- with bytes unread: a reset, behind the end
+    helper.turn_until(function() return select(3, conn:write("y")) == "reset" end)
+    local bytes = assert(conn:read(3))
+    assert.equal("abc", bytes:str())
+    bytes:release()
+    assert.equal("eof", select(3, conn:read(1)))
+    conn:close()
+  end)
+end)

@@ -1,6 +1,388 @@
---- Bad input and faults.
+--- Bad input and faults: each gets an error that names what, where and whose, loses and leaks
+--- nothing, and the server goes on. Servers run as child processes, with a witness inside that
+--- counts what they hold; a test ends when that is as before and a new client was served.
+---
+---     what goes wrong                            where it is tested
+---     half a message and gone, or half-closed    here, for every example; wait_spec (timeouts)
+---     a reset before the first byte              here; net_spec ("before it is accepted")
+---     … in the middle of a read                  here; net_spec ("while that reads")
+---     … while what the server wrote is queued    here; net_spec ("waits for room to write")
+---     … after the client's half-close            here; net_spec
+---     … after the server's half-close            here
+---     … while the server closes                  here; net_spec ("while it closes by itself")
+---     a client that never reads                  here; net_spec ("high watermark")
+---     one byte at a time                         here; net_spec
+---     no line end, for ever                      here; reader_spec (the limit itself)
+---     2,000 connections opened and dropped       here; net_spec (400 that stay)
+---     no descriptors                             here
+---     a handler that makes mistakes              here; net_spec ("whose handler raises")
+---     a wait across table.sort                   here; task_spec
+---     a script's syntax, a missing script        command_spec
+---     an address in use, or none                 echo_spec; net_spec
+---     a port below 1024                          here (as root); net_spec (as another user)
 
+local ffi = require("ffi")
+local lfs = require("lfs")
 local helper = require("spec.helper")
+local neap = require("neap")
+
+-- What a client of each example says and then hears; `resets`: what the server tells of a client
+-- that resets. `arguments` are those before the spec's own, `half` how much of it is a half.
+local examples = {
+  { name = "echo", says = "hello\n", hears = "hello\n", resets = "read_any: the peer reset" },
+}
+
+local SETTLE_S = 8
+local MIB = 1048576
+local PAGE = 4096
+local TICKS = 100 -- of CPU time in a second, as /proc counts
+local IPPROTO_TCP, TCP_NODELAY = 6, 1
+local MSG_DONTWAIT, MSG_NOSIGNAL = 0x40, 0x4000
+
+-- a sanitizer keeps what was freed, so that the resident memory says nothing
+local sanitized = helper.stock_environment():find("LD_PRELOAD", 1, true)
+
+-- ---- clients ----
+
+local function own_address(socket)
+  local address = ffi.new("struct spec_sockaddr_in")
+  local size = ffi.new("unsigned int[1]", ffi.sizeof(address))
+  assert(ffi.C.getsockname(socket.fd, address, size) == 0)
+  local port = bit.bor(bit.lshift(bit.band(address.port, 255), 8), bit.rshift(address.port, 8))
+  return "tcp://127.0.0.1:" .. port
+end
+
+-- Sends `bytes` again and again until the peer takes no more for a while, or is gone; returns how
+-- many it took and whether it is gone.
+local function push(socket, bytes, most)
+  local sent, refused = 0, 0
+  while sent < most and refused < 300 do
+    local n = tonumber(ffi.C.send(socket.fd, bytes, #bytes, MSG_DONTWAIT + MSG_NOSIGNAL))
+    if n > 0 then
+      sent, refused = sent + n, 0
+    elseif ffi.errno() ~= 11 then
+      return sent, true
+    else
+      refused = refused + 1
+      neap.sleep(0.001)
+    end
+  end
+  return sent, false
+end
+
+local function hears(socket, text)
+  local got = ""
+  while not got:find(text, 1, true) do
+    local part = socket:recv()
+    if part == "" then error("the stream ended after " .. ("%q"):format(got), 2) end
+    if part then got = got .. part else helper.turn() end
+  end
+end
+
+-- ---- servers ----
+
+-- Runs in the server's process, beside the server: a client of it says "count" or "collect".
+local witness = [[
+  local neap, task, abi, ffi = require("neap"), require("neap.task"), require("neap.abi"), nil
+  ffi = require("ffi")
+  local slices, net = ffi.new("struct neap_slice_stats"), ffi.new("struct neap_net_stats")
+  local listener = assert(neap.listen("tcp://127.0.0.1:0", function(conn)
+    local line = conn:read_line()
+    if line:str() == "collect" then for _ = 1, 3 do collectgarbage() end end
+    line:release()
+    abi.C.neap_slice_stats(slices)
+    abi.C.neap_net_stats(net)
+    local pool = neap.default_pool():stats()
+    conn:write(("%d %d %d %d %d %d %d\n"):format(slices.live, net.streams_live,
+      net.listeners_live, net.accept_pauses, pool.bytes_held, pool.slices_collected,
+      (task.failures())))
+  end))
+  print("witness " .. listener.address)
+  io.stdout:flush()
+  local path = table.remove(arg, 1)
+  assert(loadfile(path))(unpack(arg))
+]]
+
+local Server = {}
+Server.__index = Server
+local running -- the server that the end of a test stops
+
+local function text_of(name)
+  local file = assert(io.open(name))
+  local text = file:read("*a")
+  file:close()
+  return text
+end
+
+-- The fd directory may change under us: what counts is that it settles.
+local function descriptors_of(pid)
+  local count = 0
+  for _ in lfs.dir("/proc/" .. pid .. "/fd") do count = count + 1 end
+  return count
+end
+
+function Server:memory()
+  return tonumber(text_of("/proc/" .. self.child.pid .. "/statm"):match("^%d+ (%d+)")) * PAGE
+end
+
+function Server:cpu_seconds()
+  local user, system = text_of("/proc/" .. self.child.pid .. "/stat"):match(
+    "^%d+ %(.*%)" .. (" %S+"):rep(11) .. " (%d+) (%d+)")
+  return (user + system) / TICKS
+end
+
+local names = { "live slices", "connections", "listeners", "pauses", "held", "collected",
+  "failures" }
+
+--- What the server holds now. @param word? string "collect": after a full collection
+function Server:count(word)
+  local socket = helper.dial(self.witness)
+  socket:send((word or "count") .. "\n")
+  local line, counts, i = socket:recv_all(), {}, 0
+  socket:close()
+  for number in line:gmatch("%d+") do
+    i = i + 1
+    counts[names[i]] = tonumber(number)
+  end
+  assert(i == #names, line)
+  return counts
+end
+
+local function holds(self, word)
+  local counts = self:count(word)
+  return { ["live slices"] = counts["live slices"], connections = counts.connections,
+    listeners = counts.listeners, descriptors = descriptors_of(self.child.pid) }
+end
+
+local function first_difference(was, is)
+  for what, count in pairs(was) do
+    if is[what] ~= count then
+      return ("the server's %s: %d before, %d after"):format(what, count, is[what])
+    end
+  end
+end
+
+-- Until the server holds the same twice in a row; a connection to the witness takes a moment to
+-- go, too.
+local function settle(self, word, before)
+  local give_up, last = os.time() + SETTLE_S, nil
+  while true do
+    local now = holds(self, word)
+    local difference = first_difference(before or last or {}, now)
+    if not difference and (before or last) then return now end
+    if os.time() >= give_up then error(difference, 3) end
+    last = now
+    neap.sleep(0.02)
+  end
+end
+
+--- A new client is served.
+function Server:serves()
+  local socket = helper.dial(self.address)
+  socket:send(self.kind.says)
+  hears(socket, self.kind.hears)
+  socket:close()
+end
+
+--- Nobody has lost or kept anything. @param word? string "collect": after a full collection
+function Server:is_as_before(word)
+  self:serves()
+  settle(self, word, self.before)
+end
+
+--- Starts a server: an example (`name`), or the text of a script that prints its address.
+--- @param before? string shell commands
+local function start(kind, before)
+  local script = kind.script and helper.file(kind.script) or ("examples/%s.lua"):format(kind.name)
+  local self = setmetatable({ kind = kind }, Server)
+  self.child = helper.start(("sh -c \"%s exec %s %s %s %s tcp://127.0.0.1:0\""):format(
+    before or "", helper.neap, helper.file(witness), script, kind.arguments or ""))
+  running = self
+  self.witness = (self.child:line() or ""):match("^witness (.*)")
+  self.address = (self.child:line() or ""):match("tcp://%S+")
+  if not self.address then error("the server did not start: " .. self:stop().err, 2) end
+  self:serves()
+  self.before = settle(self)
+  return self
+end
+
+--- Ends the server; what it said is in `err`.
+function Server:stop()
+  running = nil
+  self.child:kill("TERM")
+  return self.child:finish()
+end
+
+--- Stops it, and looks at what it said: nothing but lines about peers, with `text` about each in
+--- `peers`.
+function Server:told(peers, text)
+  local run = self:stop()
+  assert.equal(0, run.status)
+  for line in run.err:gmatch("[^\n]+") do
+    assert.matches("^neap: [^\n]*tcp://127%.0%.0%.1:%d+: %w+", line)
+  end
+  for _, peer in ipairs(text and peers or {}) do
+    assert.matches(peer .. ": " .. text, run.err, 1, true)
+  end
+end
+
+local function stop_running()
+  if not running then return end
+  running:stop()
+end
+
+-- ---- what clients do ----
+
+local function half_of(kind)
+  return kind.says:sub(1, kind.half or math.floor(#kind.says / 2))
+end
+
+-- Until the server cannot write to the client any more; returns the client.
+local function never_reads(server)
+  local client = helper.dial(server.address)
+  local block = server.kind.says:rep(math.ceil(65536 / #server.kind.says))
+  local sent, gone = push(client, block, 64 * MIB)
+  assert.is_false(gone)
+  assert.is_true(sent > 100000 and sent < 64 * MIB, "took " .. sent)
+  return client
+end
+
+-- { name, what it does; it returns the peers that the server tells of having been reset }
+local abuses = {
+  { "sends half a message and is gone", function(server)
+    local client = helper.dial(server.address)
+    client:send(half_of(server.kind))
+    client:close()
+  end },
+  { "sends half a message, half-closes and waits", function(server)
+    local client = helper.dial(server.address)
+    client:send(half_of(server.kind))
+    client:shutdown()
+    client:recv_all()
+    client:close()
+  end },
+  { "half-closes at once", function(server)
+    local client = helper.dial(server.address)
+    client:shutdown()
+    client:recv_all()
+    client:close()
+  end },
+  { "resets before the first byte", function(server)
+    local client = helper.dial(server.address)
+    local peer = own_address(client)
+    client:reset()
+    return { peer }
+  end },
+  { "resets in the middle of a message", function(server)
+    local client = helper.dial(server.address)
+    local peer = own_address(client)
+    client:send(server.kind.says)
+    hears(client, server.kind.hears)
+    client:send(half_of(server.kind))
+    client:reset()
+    return { peer }
+  end },
+  { "resets when it has the answer", function(server)
+    local client = helper.dial(server.address)
+    local peer = own_address(client)
+    client:send(server.kind.says)
+    hears(client, server.kind.hears)
+    client:reset()
+    return { peer }
+  end },
+  { "resets after its half-close, with the answer unread", function(server)
+    local client = helper.dial(server.address)
+    client:send(server.kind.says:rep(100))
+    client:shutdown()
+    client:reset()
+  end },
+  { "resets while what the server wrote is queued", function(server)
+    never_reads(server):reset()
+  end },
+  { "leaves while what the server wrote is queued", function(server)
+    never_reads(server):close()
+  end },
+  { "half-closes and resets while what the server wrote is queued", function(server)
+    local client = never_reads(server)
+    client:shutdown()
+    client:reset()
+  end },
+  { "sends one byte at a time", function(server)
+    local client = helper.dial(server.address)
+    ffi.C.setsockopt(client.fd, IPPROTO_TCP, TCP_NODELAY, ffi.new("int[1]", 1), 4)
+    for _ = 1, 10 do
+      for byte in server.kind.says:gmatch(".") do
+        client:send(byte)
+        helper.turn()
+      end
+      hears(client, server.kind.hears)
+    end
+    client:close()
+  end },
+  { "opens 2,000 connections and drops them", function(server)
+    for i = 1, 2000 do
+      local client = helper.dial(server.address)
+      if i % 3 == 0 then client:send(half_of(server.kind)) end
+      if i % 2 == 0 then client:reset() else client:close() end
+    end
+  end },
+}
+
+for _, kind in ipairs(examples) do
+  describe("the " .. kind.name .. " example, when a client", function()
+    after_each(stop_running)
+    helper.watch(before_each, after_each)
+
+    for _, abuse in ipairs(abuses) do
+      it(abuse[1] .. ", loses nothing and goes on", function()
+        local server = start(kind)
+        local peers = abuse[2](server)
+        server:is_as_before()
+        assert.equal(0, server:count().failures)
+        server:told(peers, kind.resets)
+      end)
+    end
+
+    it("never reads, makes its writer wait: the memory is bounded, and freed after it", function()
+      local server = start(kind)
+      local memory, held = server:memory(), server:count().held
+      local clients = {}
+      for i = 1, 4 do clients[i] = never_reads(server) end
+      assert.is_true(server:count().held - held < 4 * MIB)
+      if not sanitized then
+        local grown = server:memory() - memory
+        assert.is_true(grown < 16 * MIB, "grew by " .. grown)
+      end
+      local used = server:cpu_seconds()
+      neap.sleep(0.5) -- nothing is to be done, so nothing is done
+      assert.is_true(server:cpu_seconds() - used < 0.1)
+      server:serves() -- while they are there
+      for _, client in ipairs(clients) do client:reset() end
+      server:is_as_before()
+      server:told()
+    end)
+
+    it("takes the last descriptor, rests, says so once a second, and goes on", function()
+      local server = start(kind, "ulimit -n 64;")
+      local used, clients = server:cpu_seconds(), {}
+      for i = 1, 100 do clients[i] = helper.dial(server.address) end
+      local seconds = 2.2
+      neap.sleep(seconds)
+      used = server:cpu_seconds() - used
+      assert.is_true(used < 0.3, "CPU seconds: " .. used)
+      assert.is_true(descriptors_of(server.child.pid) > 60)
+      for _, client in ipairs(clients) do client:close() end
+      server:is_as_before()
+      local pauses = server:count().pauses
+      assert.is_true(pauses >= 5 and pauses < 100, "pauses: " .. pauses)
+      local address, run = server.address, server:stop()
+      local lines = select(2, run.err:gsub("neap: accepting on " .. address
+        :gsub("%p", "%%%0") .. " rests: no file descriptor is left[^\n]*\n", ""))
+      assert.is_true(lines >= 2 and lines <= 10, run.err)
+      assert.equal(0, run.status)
+    end)
+  end)
+end
 
 describe("a connection that the peer resets", function()
   helper.watch(before_each, after_each)

@@ -296,9 +296,10 @@ function M.listen(address, handler, options)
   local home, made = pool.default(), handle_t()
   local code = C.neap_listener_open(loop, home.slot, home.gen, address, made)
   if code < 0 then return errors.failure("listen on " .. address, code) end
+  local listener = listener_t(made.slot, made.gen)
   acceptors[made.slot] = { gen = made.gen, handler = handler, options = given,
-    address = address, origin = task.origin_of(2) }
-  return listener_t(made.slot, made.gen)
+    address = listener.address, origin = task.origin_of(2) }
+  return listener
 end
 
 --- Stops listening; connections that are open stay. Twice is harmless.

@@ -384,6 +384,234 @@ for _, kind in ipairs(examples) do
   end)
 end
 
+-- ---- what handlers do ----
+
+-- A client's first line says what the handler does.
+local deeds = { name = "deeds", says = "hello\n", hears = "hello\n", script = [[
+  local neap = require("neap")
+  local kept
+  local deeds = {
+    hello = function(conn) conn:write("hello\n") end,
+    raises = function() error("the handler's mistake") end,
+    ["raises with slices"] = function(conn)
+      local copy, read = neap.copy("copy"), conn:read(4)
+      conn:write("queued")
+      error("a mistake with " .. #copy + #read .. " bytes")
+    end,
+    ["raises a table"] = function() error({}) end,
+    forgets = function(conn) for _ in conn:chunks() do end end,
+    ["releases twice"] = function(conn)
+      local slice = conn:read(4)
+      slice:release()
+      slice:release()
+    end,
+    ["uses what it released"] = function(conn)
+      local slice = conn:read(4)
+      slice:release()
+      local text = slice:str()
+      return text
+    end,
+    ["writes a slice twice"] = function(conn)
+      local slice = conn:read(4)
+      conn:write(slice)
+      conn:write(slice)
+    end,
+    keeps = function(conn) kept = conn:read(4) end,
+    uses = function(conn)
+      conn:write(kept:str() .. "\n")
+      conn:write(kept)
+    end,
+    ["keeps a view"] = function(conn)
+      local view = conn:peek(4)
+      conn:close()
+      local text = view:str()
+      return text
+    end,
+    ["sorts, waiting"] = function(conn)
+      table.sort({ 3, 1, 2 }, function() conn:read(100) end)
+    end,
+    ["leaves a task"] = function(conn) neap.spawn(function() assert(conn:read(100)) end) end,
+    ["leaves a writer"] = function(conn)
+      neap.spawn(function() conn:write(("x"):rep(16 * 1048576)) end)
+      conn:read(4):release()
+    end,
+    ends = function() end,
+    ["half-closes"] = function(conn)
+      conn:shutdown()
+      assert(conn:read(100))
+    end,
+    ["reads a short line"] = function(conn) assert(conn:read_line(64)) end,
+    ["reads a line"] = function(conn) assert(conn:read_line()) end,
+    ["reads lines"] = function(conn) for _ in conn:lines() do end end,
+    ["reads what it is told"] = function(conn)
+      local length = conn:read(4)
+      assert(conn:read(length:u32be(0)))
+    end,
+  }
+  local listener = assert(neap.listen(arg[1], function(conn)
+    local line = assert(conn:read_line())
+    local deed = line:str()
+    line:release()
+    deeds[deed](conn)
+  end))
+  print(listener.address)
+  io.stdout:flush()
+]] }
+
+local function ask(server, deed)
+  local client = helper.dial(server.address)
+  client:send(deed .. "\n")
+  return client, own_address(client)
+end
+
+describe("a server whose handler", function()
+  after_each(stop_running)
+  helper.watch(before_each, after_each)
+
+  -- deed, what is told, "collect": slices that it held are left to the collector
+  for _, mistake in ipairs {
+    { "raises", "the handler's mistake" },
+    { "raises with slices", "a mistake with 8 bytes", "collect" },
+    { "raises a table", "table: 0x" },
+    { "releases twice", "slice:release: the slice was released" },
+    { "uses what it released", "slice:str: the slice was released" },
+    { "writes a slice twice", "conn:write: argument is a slice that was released or taken" },
+    { "keeps a view", "view:str: the reader has read, peeked or skipped since" },
+    { "sorts, waiting", "attempt to yield across" },
+  } do
+    local deed, text, word = unpack(mistake)
+    it(deed .. " says what, where and for whom, and goes on", function()
+      local server = start(deeds)
+      local client, peer = ask(server, deed)
+      client:send("data")
+      client:recv_all()
+      client:close()
+      server:is_as_before(word)
+      assert.equal(1, server:count().failures)
+      local run = server:stop()
+      assert.equal(0, run.status)
+      assert.matches("^neap: a task ended in an error: [^\n]*" .. text:gsub("%p", "%%%0"), run.err)
+      assert.matches("stack traceback:", run.err, 1, true)
+      assert.matches("\nserving " .. (deed == "keeps a view" and "a closed connection" or peer),
+        run.err, 1, true)
+      assert.matches("\nspawned at %S+:%d+\n$", run.err)
+    end)
+  end
+
+  it("forgets what it reads is cleared up after by the collector", function()
+    local server = start(deeds)
+    local client = ask(server, "forgets")
+    local sent = push(client, ("x"):rep(65536), 256 * MIB)
+    assert.is_true(sent >= 256 * MIB)
+    local counts = server:count()
+    assert.is_true(counts.collected > 1000, "collected: " .. counts.collected)
+    client:close()
+    server:is_as_before("collect")
+    server:told()
+  end)
+
+  it("keeps a slice can use it when the connection is closed", function()
+    local server = start(deeds)
+    local client = ask(server, "keeps")
+    client:send("data")
+    assert.equal("", client:recv_all())
+    client:close()
+    client = ask(server, "uses")
+    assert.equal("data\ndata", client:recv_all())
+    client:close()
+    server:is_as_before()
+    server:told()
+  end)
+
+  for deed, text in pairs {
+    ["leaves a task"] = "a closed connection: read of 100 bytes: it is closed",
+    ["leaves a writer"] = "",
+  } do
+    it(deed .. " closes under it", function()
+      local server = start(deeds)
+      local client = ask(server, deed)
+      client:send("data")
+      client:recv(1)
+      client:reset()
+      server:is_as_before()
+      assert.equal(0, server:count().failures)
+      assert.matches(text, server:stop().err, 1, true)
+    end)
+  end
+
+  it("has ended, so that the server has half-closed, takes a reset", function()
+    local server = start(deeds)
+    local client = ask(server, "ends")
+    assert.equal("", client:recv_all())
+    client:send("more")
+    client:reset()
+    server:is_as_before()
+    server:told()
+  end)
+
+  it("reads on after its own half-close is told of a reset", function()
+    local server = start(deeds)
+    local client, peer = ask(server, "half-closes")
+    assert.equal("", client:recv_all())
+    client:send("more")
+    client:reset()
+    server:is_as_before()
+    server:told({ peer }, "read of 100 bytes: the peer reset the connection")
+  end)
+
+  for deed, most in pairs {
+    ["reads a short line"] = 64 * 1024, ["reads a line"] = MIB, ["reads lines"] = MIB,
+  } do
+    it(deed .. " closes when no line end comes, and no memory grows", function()
+      local server = start(deeds)
+      local held = server:count().held
+      local client, peer = ask(server, deed)
+      local sent, gone = push(client, ("x"):rep(65536), 1024 * MIB)
+      assert.is_true(gone)
+      assert.is_true(sent < 32 * MIB, "took " .. sent)
+      client:close()
+      held = server:count().held - held
+      assert.is_true(held <= 4 * most, "held " .. held .. " more")
+      server:is_as_before()
+      server:told({ peer }, "read of a line (see max_read): larger than the limit")
+    end)
+  end
+
+  it("reads as much as a peer tells it refuses 4 GiB before any memory is taken", function()
+    local server = start(deeds)
+    local held = server:count().held
+    local client, peer = ask(server, "reads what it is told")
+    client:send("\255\255\255\255data")
+    client:recv_all()
+    client:close()
+    assert.equal(held, server:count().held)
+    server:is_as_before("collect")
+    server:told({ peer }, "read of 4294967295 bytes (see max_read): larger than the limit")
+  end)
+end)
+
+describe("an ordinary user's server", function()
+  after_each(stop_running)
+  helper.watch(before_each, after_each)
+
+  local nobody = "setpriv --reuid=65534 --regid=65534 --clear-groups "
+  local name = "says that port 80 is not permitted, with status 1"
+  local first_port = tonumber(text_of("/proc/sys/net/ipv4/ip_unprivileged_port_start"))
+  local run = helper.root and helper.sh(nobody .. helper.neap .. " -v")
+  helper.remove_files()
+  if not run or run.status ~= 0 or first_port <= 80 then
+    pending(name)
+  else
+    it(name, function()
+      run = helper.sh(nobody .. helper.neap .. " examples/echo.lua tcp://127.0.0.1:80")
+      assert.matches("listen on tcp://127.0.0.1:80: not permitted (a port below 1024 needs root)",
+        run.err, 1, true)
+      assert.equal("", run.out)
+      assert.equal(1, run.status)
+    end)
+  end
+end)
+
 describe("a connection that the peer resets", function()
   helper.watch(before_each, after_each)
 

@@ -52,7 +52,8 @@ function errors.noted(message, name)
 end
 
 local function origin_line(task)
-  return task.origin and "\nspawned at " .. task.origin or ""
+  return (task.conn and "\nserving " .. task.conn.peer or "")
+    .. (task.origin and "\nspawned at " .. task.origin or "")
 end
 
 -- A line for each, but not for a flood of them.

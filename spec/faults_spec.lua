@@ -612,6 +612,38 @@ describe("an ordinary user's server", function()
   end
 end)
 
+describe("a server that was started with its standard streams closed", function()
+  helper.watch(before_each, after_each)
+
+  it("sends what it prints to nobody", function()
+    local result = helper.temporary_name()
+    local script = helper.file([[
+      local neap = require("neap")
+      local listener = assert(neap.listen("tcp://127.0.0.1:0", function(conn)
+        conn:write("answer")
+        for _ = 1, 10 do
+          print("printed")
+          io.stdout:flush()
+          io.stderr:write("said")
+          neap.sleep(0)
+        end
+        error("reported")
+      end))
+      local conn = assert(neap.connect(listener.address))
+      local file, answer = assert(io.open(arg[1], "w")), conn:read(6)
+      file:write(answer:str(), " and ", select(3, conn:read(1)))
+      file:close()
+      conn:close()
+      listener:close()
+    ]])
+    for _, closed in ipairs { "<&- >&- 2>&-", ">&- 2>&-", "2>&-", "<&- 2>&-" } do
+      local run = helper.sh(("%s %s %s %s"):format(helper.neap, script, result, closed))
+      assert.equal(0, run.status)
+      assert.equal("answer and eof", text_of(result))
+    end
+  end)
+end)
+
 describe("a connection that the peer resets", function()
   helper.watch(before_each, after_each)
 

@@ -24,8 +24,8 @@ COMPILE  = $(CC) $(FLAGS) $(CPPFLAGS) -Isrc -MMD -MP
 # A sanitizer's own symbols may stay open in a library.
 LIBFLAGS = -shared -Wl,-soname,$(SONAME) -Wl,-z,nodelete $(if $(SANITIZE),,-Wl,-z,defs)
 # Packages: run and test install what is missing, the rest name it (tools/setup).
-NEED     = $(if $(filter test tests asan valgrind soak,$(MAKECMDGOALS)),test,run)
-INSTALL  = $(if $(filter run test asan valgrind soak,$(MAKECMDGOALS)),,--check)
+NEED     = $(if $(filter test test-interpreted tests asan valgrind soak,$(MAKECMDGOALS)),test,run)
+INSTALL  = $(if $(filter run test test-interpreted asan valgrind soak,$(MAKECMDGOALS)),,--check)
 # Asked for when a recipe runs, which is after the packages are there.
 LUAJIT_CFLAGS = $(shell pkg-config --cflags luajit)
 LUAJIT_LIBS   = $(shell pkg-config --libs luajit)
@@ -47,7 +47,7 @@ LUA_DIRS  = $(wildcard lua examples spec tools bench)
 # `make V=1` shows the commands.
 say = $(if $(V),,@echo "  $(1)"; )
 
-.PHONY: all setup run test tests asan valgrind soak mutants lint format layers abi bench benches prove install uninstall clean help force
+.PHONY: all setup run test test-interpreted tests asan valgrind soak mutants lint format layers abi bench benches prove install uninstall clean help force
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -61,6 +61,9 @@ run: $(HOST) ## run examples/$(EXAMPLE).lua (EXAMPLE=echo)
 
 test: all tests ## run the C tests, the specs and the check of the exports
 	@BUILD=$(BUILD) NEAP=$(HOST) tools/test
+
+test-interpreted: all ## the specs with the JIT compiler off
+	@BUILD=$(BUILD) NEAP=$(HOST) BUSTED=--helper=spec/nojit.lua tools/test --lua
 
 tests: $(TESTS)
 
@@ -113,7 +116,7 @@ clean: ## remove what was built
 	rm -rf build neap
 
 help: ## this list
-	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 18
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 18
 
 # --- files ---
 

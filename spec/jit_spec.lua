@@ -2,6 +2,8 @@
 
 local helper = require("spec.helper")
 
+local it = jit.status() and it or pending
+
 -- Runs code with LuaJIT's verbose mode on, and prints each aborted trace with how often.
 local function aborts_of(code)
   local run = helper.script([[

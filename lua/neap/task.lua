@@ -59,8 +59,8 @@ function errors.noted(message, name)
 end
 
 local function origin_line(task)
-  local origin = task.kind.origin
-  return origin and "\nspawned at " .. origin or ""
+  local origin, conn = task.kind.origin, task.kind.on_end and task.argument
+  return (conn and "\nserving " .. conn.peer or "") .. (origin and "\nspawned at " .. origin or "")
 end
 
 -- A line for each, but not for a flood of them.

@@ -2,6 +2,7 @@
  * its own path, never from the current directory, and lets lua/neap/command.lua do the
  * rest. */
 #define _GNU_SOURCE
+#include <fcntl.h>
 #include <lauxlib.h>
 #include <limits.h>
 #include <lua.h>
@@ -93,8 +94,19 @@ static int run(lua_State *L, int argc, char **argv)
     return 1;
 }
 
+/* A socket with the number of a standard stream that was closed would be sent what is printed,
+ * so these numbers are taken. */
+static void take_standard_streams(void)
+{
+    int fd;
+    do fd = open("/dev/null", O_RDWR);
+    while (fd >= 0 && fd <= STDERR_FILENO);
+    if (fd >= 0) close(fd);
+}
+
 int main(int argc, char **argv)
 {
+    take_standard_streams();
     lua_State *L = luaL_newstate();
     if (!L) {
         fprintf(stderr, "neap: no memory for the interpreter\n");

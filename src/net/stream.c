@@ -7,6 +7,7 @@
  * or until it makes no progress for NEAP_LINGER_MS.
  *
  * Every way out of here leads through end(). Thread: the loop's. */
+#include <errno.h>
 #include <stddef.h>
 #include <string.h>
 
@@ -43,6 +44,7 @@ struct neap_stream {
     uint32_t idle_ticks; /* without traffic, after which it fails; 0: never */
     int connect_result;  /* AGAIN while connecting */
     int write_result;    /* why writing is over; OK: it is not */
+    int broken;          /* what an end that read(2) reports really is; OK: an end */
     uint32_t discarded;  /* bytes read and dropped while closing */
     uint32_t low_bytes;  /* a writer waits until no more than this is queued */
     bool file;           /* no socket */
@@ -118,8 +120,11 @@ void neap_streams_end(struct neap_loop *loop)
 
 /* ---- writing ---- */
 
+/* The system tells an error once. When a send was told, read(2) reports an end after it, as if
+ * the peer had ended in order; which it had only if the error is EPIPE. */
 static void write_failed(struct neap_stream *s, int why)
 {
+    if (errno != EPIPE) s->broken = why;
     s->write_result = why;
     neap_net_counts.unsent_bytes += neap_writer_clear(&s->writer);
 }
@@ -272,7 +277,8 @@ static int fill(struct neap_reader *r, uint32_t want)
     int64_t n = s->file ? neap_file_read(s->fd, room.at, room.size)
                         : neap_socket_read(s->fd, room.at, room.size);
     if (n == NEAP_E_AGAIN) return wait_readable(s);
-    if (n <= 0) return read_ended(s, n ? (int)n : NEAP_E_EOF);
+    if (n == 0) return read_ended(s, s->broken ? s->broken : NEAP_E_EOF);
+    if (n < 0) return read_ended(s, (int)n);
     neap_net_counts.read_bytes += (uint64_t)n;
     s->read_bytes += (uint64_t)n;
     s->active_at = neap_loop_ticks(s->loop);

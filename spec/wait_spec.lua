@@ -138,7 +138,11 @@ describe("a wait on a connection", function()
       sent = sent + #block
     until not ok
     assert.equal("timeout", name, message)
-    assert.equal("limit", select(3, conn:try_write("more")))
+    repeat -- what the system took last may have left the queue below the watermark
+      ok, message, name = conn:try_write(block)
+      if ok then sent = sent + #block end
+    until not ok
+    assert.equal("limit", name, message)
     conn:set_timeout(nil)
     local got = 0
     while got < sent do

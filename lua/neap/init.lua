@@ -12,6 +12,7 @@ local check = require("neap.check")
 local buffer = require("neap.buffer")
 local net = require("neap.net")
 local pool = require("neap.pool")
+local process = require("neap.process")
 local reader = require("neap.reader")
 local slice = require("neap.slice")
 local task = require("neap.task")
@@ -31,6 +32,7 @@ local M = {
   spawn = task.spawn,
   wrap = task.wrap,
   sleep = task.sleep,
+  drop_privileges = process.drop_privileges,
 }
 
 local copier

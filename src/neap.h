@@ -593,4 +593,20 @@ struct neap_net_stats {
 
 void neap_net_stats(struct neap_net_stats *stats);
 
+/* ---- Process ---------------------------------------------------------------------------- */
+
+struct neap_user {
+    uint32_t uid;
+    uint32_t gid; /* the primary group, if listed */
+    bool listed;  /* the system knows the user; else it was just a number */
+};
+
+/* A name, or else a number. Returns 1, or 0: there is none. May block. err: RANGE. */
+int neap_process_find_user(const char *user, struct neap_user *found);
+int neap_process_find_group(const char *group, uint32_t *gid);
+
+/* Become user and group for good. A failure half-way ends the process.
+ * err: RANGE (no such user, or root), PERMISSION, SYSTEM; then nothing changed. */
+int neap_process_drop(const char *user, uint32_t gid);
+
 #pragma GCC visibility pop

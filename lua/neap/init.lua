@@ -12,6 +12,7 @@ local check = require("neap.check")
 local buffer = require("neap.buffer")
 local net = require("neap.net")
 local pool = require("neap.pool")
+local process = require("neap.process")
 local reader = require("neap.reader")
 local slice = require("neap.slice")
 local task = require("neap.task")
@@ -35,6 +36,7 @@ local M = {
   wrap = task.wrap,
   sleep = task.sleep,
   on_signal = task.on_signal,
+  drop_privileges = process.drop_privileges,
 }
 
 local copier

@@ -120,6 +120,9 @@ int neap_pool_release(uint32_t slot, uint32_t gen);
 /* own: borrows.  err: STALE. */
 int neap_pool_stats(uint32_t slot, uint32_t gen, struct neap_pool_stats *stats);
 
+/* The sums over all pools of the process, those that have ended included. */
+void neap_pools_stats(struct neap_pool_stats *stats);
+
 /* Give all free bufs back to the system. Returns the bytes. err: STALE (-1 as a double). */
 double neap_pool_trim(uint32_t slot, uint32_t gen);
 
@@ -419,6 +422,7 @@ enum neap_readiness {
     NEAP_READY_WRITE = 2,   /* a stream's queue is low again, or it failed */
     NEAP_READY_CONNECT = 4, /* a stream is connected, or could not be */
     NEAP_READY_ACCEPT = 8,  /* a listener has connections (slot: the listener's) */
+    NEAP_READY_INPUT = 64,  /* standard input can be read (slot: 0) */
     NEAP_READY_TIMER = 32,  /* a timer's time has come (slot: the timer's) */
     NEAP_READY_SIGNAL = 16  /* a signal came (slot: its number) */
 };
@@ -462,6 +466,10 @@ int neap_timer_set(struct neap_loop *loop, double seconds, struct neap_handle *t
 
 /* It shall not arrive any more. err: STALE. */
 int neap_timer_clear(uint32_t slot, uint32_t gen);
+
+/* Let NEAP_READY_INPUT arrive when descriptor 0 can be read without waiting, or has ended: once
+ * for each call; or let it not arrive any more. */
+void neap_loop_watch_input(struct neap_loop *loop, bool on);
 
 /* Let SIGINT and SIGTERM arrive as NEAP_READY_SIGNAL, each once (a second one ends the process),
  * or give them back to the system. */

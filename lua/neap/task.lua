@@ -149,9 +149,10 @@ local function suspend(task)
     yield(WAITING)
     return
   end
-  outside.woken, outside.waiting = false, true
-  while not outside.woken do turn(true) end
+  outside.woken, outside.waiting, stopping = false, true, false
+  while not outside.woken and not stopping do turn(true) end
   outside.waiting = false
+  outside.cancelled, outside.woken = not outside.woken, false
 end
 
 local timers = {} -- who sleeps until it fires, and with which token, by slot
@@ -181,6 +182,7 @@ function M.wait(task, seconds)
   else suspend(task) end
   if task.cancelled then
     task.cancelled = false -- once: what cleans up may wait
+    if task == outside then error("interrupted", 0) end -- by a stop or a signal
     return CANCELLED
   end
   return code
@@ -214,16 +216,25 @@ end
 -- ---- the loop ----
 
 local handlers = {} -- what to do with an entry, by enum neap_readiness
+local before_poll
 
 --- Register what a kind of readiness does. @param fn fun(slot: integer)
 function M.on_ready(what, fn)
   handlers[what] = fn
 end
 
+--- Call something before each wait for the system. @param fn function|nil
+function M.before_poll(fn)
+  before_poll = fn
+end
+
 local READ, WRITE = C.NEAP_READY_READ, C.NEAP_READY_WRITE
 local CONNECT, ACCEPT = C.NEAP_READY_CONNECT, C.NEAP_READY_ACCEPT
 local SIGNAL, TIMER = C.NEAP_READY_SIGNAL, C.NEAP_READY_TIMER
+local OF_PROCESS = SIGNAL + C.NEAP_READY_INPUT
 local band = require("bit").band
+
+handlers[SIGNAL] = function() stopping = true end
 
 -- Tail calls and no loop: with one busy connection a loop would be left at once, which LuaJIT
 -- does not compile, and gives up on for good.
@@ -235,7 +246,7 @@ local function dispatch(left)
   if band(what, CONNECT) ~= 0 then handlers[CONNECT](slot) end
   if band(what, ACCEPT) ~= 0 then handlers[ACCEPT](slot) end
   if what == TIMER then timer_fired(slot) end
-  if band(what, SIGNAL) ~= 0 then stopping = true end
+  if band(what, OF_PROCESS) ~= 0 then handlers[what](slot) end
   return dispatch(left - 1)
 end
 
@@ -261,7 +272,9 @@ end
 function turn(block)
   start_queued()
   C.neap_loop_flush(loop)
-  local idle = block and first > last and not stopping and (outside.waiting or busy())
+  if before_poll then before_poll() end
+  local idle = block and first > last and not stopping and not outside.woken
+    and (outside.waiting or busy())
   local ready = C.neap_loop_poll(loop, idle and -1 or 0)
   dispatch(ready)
   start_queued()
@@ -285,16 +298,29 @@ local function drain()
   end
 end
 
+local function over(task)
+  start_queued() -- the task may end in it, and then no turn shall wait
+  return stopping or not busy() or task and task.done
+end
+
+--- Run the loop until a task has ended, until nothing is left to wait for, or until stop().
+--- @param task? neap.Task
+--- @return boolean stopped
+function M.run_until(task)
+  stopping = false
+  C.neap_loop_catch_signals(loop, true)
+  while not over(task) do turn(true) end
+  local stopped = stopping
+  if stopped then drain() end
+  C.neap_loop_catch_signals(loop, false)
+  stopping = false
+  return stopped
+end
+
 --- Run the loop until nothing is left to wait for, or until stop(). Inside a task it does
 --- nothing: the loop runs anyway.
 function M.run()
-  if current then return end
-  stopping = false
-  C.neap_loop_catch_signals(loop, true)
-  while not stopping and busy() do turn(true) end
-  if stopping then drain() end
-  C.neap_loop_catch_signals(loop, false)
-  stopping = false
+  if not current then M.run_until() end
 end
 
 --- Make run() return after this turn.
@@ -394,5 +420,6 @@ end
 --- @return integer own, table<string, integer> outside
 function M.failures() return failures, outside_counts end
 M.origin_of = origin_of
+M.shown = shown
 
 return abi.keep("neap.task", M)

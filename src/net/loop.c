@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <stddef.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "base/mem.h"
 #include "base/panic.h"
@@ -29,6 +30,8 @@ struct timers {
     struct ev_signal signals[CAUGHT];
     struct neap_mark signal_marks[CAUGHT];
     bool catching;
+    struct ev_io input;
+    struct neap_mark input_mark;
 };
 
 static struct timers *timers_of(struct neap_loop *loop)
@@ -321,6 +324,27 @@ void neap_loop_catch_signals(struct neap_loop *loop, bool on)
     }
 }
 
+/* ---- standard input ---- */
+
+static void on_input(struct ev_loop *ev, struct ev_io *io, int events)
+{
+    (void)events;
+    struct neap_loop *loop = io->data;
+    ev_io_stop(ev, io);
+    neap_mark_set(loop, &timers_of(loop)->input_mark, NEAP_READY_INPUT);
+}
+
+void neap_loop_watch_input(struct neap_loop *loop, bool on)
+{
+    struct timers *t = timers_of(loop);
+    if (on) {
+        ev_io_start(loop->ev, &t->input);
+    } else {
+        ev_io_stop(loop->ev, &t->input);
+        neap_mark_clear(loop, &t->input_mark);
+    }
+}
+
 /* ---- the loop ---- */
 
 static void on_poll_end(struct ev_loop *ev, struct ev_timer *timer, int events)
@@ -335,6 +359,8 @@ static void init_timers(struct neap_loop *loop, struct timers *t)
     ev_init(&t->poll, on_poll_end);
     ev_init(&t->alarm, on_alarm);
     t->alarm.data = loop;
+    ev_io_init(&t->input, on_input, STDIN_FILENO, EV_READ);
+    t->input.data = loop;
     for (int i = 0; i < CAUGHT; i++) {
         ev_signal_init(&t->signals[i], on_signal, caught_signals[i]);
         t->signals[i].data = loop;
@@ -380,6 +406,7 @@ void neap_loop_destroy(struct neap_loop *loop)
     neap_streams_end(loop);
     neap_listeners_end(loop);
     neap_loop_catch_signals(loop, false);
+    neap_loop_watch_input(loop, false);
     forget(loop);
     neap_assert(neap_loop_pending(loop) == 0, "nothing is pending after everything ended");
     ev_loop_destroy(loop->ev);

@@ -21,7 +21,7 @@ local LUA_LAYERS = {
   { name = "servers and clients", rest = true },
   { name = "operations", "ops", "metrics", "leaks", "inspector", "testing" },
   { name = "the whole", "init" },
-  { name = "the command", "command" },
+  { name = "the command", "prompt", "command" },
 }
 
 -- What the two halves have to do with each other; only drawn.

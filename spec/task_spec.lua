@@ -379,6 +379,29 @@ describe("in a stock luajit", function()
     assert.equal(0, run.status)
   end)
 
+  it("stop() in a task ends a wait of the main chunk with an error, and later ones work", function()
+    local run = helper.stock([[
+      local neap = require("neap")
+      neap.stop() -- nothing to stop
+      neap.spawn(function() neap.sleep(0.001) neap.stop() end)
+      print(pcall(neap.sleep, 1000))
+      print(neap.sleep(0.001))
+    ]])
+    assert.equal("false\tinterrupted\ntrue\n", run.out)
+    assert.equal("", run.err)
+    assert.equal(0, run.status)
+  end)
+
+  it("a wait of the main chunk ends with the task that it waits for", function()
+    local run = helper.stock([[
+      local neap = require("neap")
+      live = assert(neap.listen("tcp://127.0.0.1:0", print))
+      print((neap.spawn(function() return "joined" end):join()))
+    ]])
+    assert.equal("joined\n", run.out)
+    assert.equal(0, run.status)
+  end)
+
   it("a wait in a coroutine that the script made raises and names neap.wrap", function()
     local run = helper.stock([[
       local neap = require("neap")

@@ -123,6 +123,9 @@ int neap_pool_release(uint32_t slot, uint32_t gen);
 /* own: borrows.  err: STALE. */
 int neap_pool_stats(uint32_t slot, uint32_t gen, struct neap_pool_stats *stats);
 
+/* The sums over all pools of the process, those that have ended included. */
+void neap_pools_stats(struct neap_pool_stats *stats);
+
 /* Give all free bufs back to the system. Returns the bytes. err: STALE (-1 as a double). */
 double neap_pool_trim(uint32_t slot, uint32_t gen);
 
@@ -419,6 +422,7 @@ enum neap_readiness {
     NEAP_READY_WRITE = 2,   /* a stream's queue is low again, or it failed */
     NEAP_READY_CONNECT = 4, /* a stream is connected, or could not be */
     NEAP_READY_ACCEPT = 8,  /* a listener has connections (slot: the listener's) */
+    NEAP_READY_INPUT = 64,  /* standard input can be read (slot: 0) */
     NEAP_READY_TIMER = 32,  /* a timer's time has come (slot: the timer's) */
     NEAP_READY_SIGNAL = 16  /* a signal came (slot: its number) */
 };
@@ -483,6 +487,10 @@ void neap_clock_thaw(struct neap_loop *loop);
 /* Move a clock that stands to the next time at which something is due, but not past `until`.
  * Returns false when it is there. */
 bool neap_clock_advance(struct neap_loop *loop, double until);
+
+/* Let NEAP_READY_INPUT arrive when descriptor 0 can be read without waiting, or has ended: once
+ * for each call; or let it not arrive any more. */
+void neap_loop_watch_input(struct neap_loop *loop, bool on);
 
 /* ---- Streams and listeners ------------------------------------------------------------- */
 

@@ -23,7 +23,7 @@ local running, status = coroutine.running, coroutine.status
 local isyieldable = coroutine.isyieldable
 local band = require("bit").band
 local traceback = debug.traceback
-local type, pcall, tostring = type, pcall, tostring
+local type, pcall, tostring, error = type, pcall, tostring, error
 
 local CANCELLED = C.NEAP_E_CANCELLED
 local DRAIN_SECONDS = 2
@@ -65,7 +65,7 @@ local WAITING = setmetatable({}, {
   __concat = raise_own_coroutine, __len = raise_own_coroutine, __unm = raise_own_coroutine,
   __add = raise_own_coroutine, __sub = raise_own_coroutine, __lt = raise_own_coroutine,
   __le = raise_own_coroutine, __tostring = function() return OWN_COROUTINE end,
-  __metatable = "neap.waiting",
+  __metatable = "a wait",
 })
 
 -- ---- the end of a task ----
@@ -229,8 +229,16 @@ end
 
 local turn
 
+local in_turns = false -- the loop runs inside a wait that is outside of all tasks
+
 local function run_until_woken()
-  while waits(outside) do turn(true) end
+  in_turns, stopping = true, false
+  while waits(outside) and not stopping do turn(true) end
+  in_turns = false
+  if waits(outside) then
+    next_wait(outside)
+    outside.cancelled = true
+  end
   return outside.code
 end
 
@@ -280,6 +288,7 @@ function M.wait(task, seconds)
   end
   if task.cancelled then
     task.cancelled = nil -- once: what cleans up may wait
+    if task == outside then error("interrupted", 0) end -- by a stop or a signal
     return CANCELLED
   end
   return code
@@ -327,23 +336,36 @@ local function origin_of(level)
 end
 
 local handlers = {} -- what to do with an entry, by enum neap_readiness
+local before_poll
 
 --- Register what a kind of readiness does. @param fn fun(slot: integer)
 function M.on_ready(what, fn)
   handlers[what] = fn
 end
 
+--- Call something before each wait for the system. @param fn function|nil
+function M.before_poll(fn)
+  before_poll = fn
+end
+
 local READ, WRITE = C.NEAP_READY_READ, C.NEAP_READY_WRITE
 local CONNECT, ACCEPT = C.NEAP_READY_CONNECT, C.NEAP_READY_ACCEPT
 local SIGNAL, TIMER = C.NEAP_READY_SIGNAL, C.NEAP_READY_TIMER
+local OF_PROCESS = SIGNAL + C.NEAP_READY_INPUT
 local signal_handlers = {} -- by number
+local ending = function() stopping = true end
 
-local function signal_came(number)
+--- What a signal that ends the program does: fn(number), or neap.stop().
+function M.on_ending(fn)
+  ending = fn
+end
+
+handlers[SIGNAL] = function(number)
   local handler = signal_handlers[number]
   if handler then
     M.start(handler.fn, handler)
   else
-    stopping = true
+    ending(number)
   end
 end
 
@@ -357,7 +379,7 @@ local function dispatch(left)
   if band(what, CONNECT) ~= 0 then handlers[CONNECT](slot) end
   if band(what, ACCEPT) ~= 0 then handlers[ACCEPT](slot) end
   if what == TIMER then timer_fired(slot) end
-  if band(what, SIGNAL) ~= 0 then signal_came(slot) end
+  if band(what, OF_PROCESS) ~= 0 then handlers[what](slot) end
   return dispatch(left - 1)
 end
 
@@ -392,8 +414,13 @@ end
 function turn(block)
   start_queued()
   C.neap_loop_flush(loop)
+  if before_poll then before_poll() end
   local idle = block and first > last and #after_turn == 0 and not stopping
-    and (waits(outside) or busy())
+  if in_turns then
+    idle = idle and waits(outside)
+  else
+    idle = idle and busy()
+  end
   local ready = C.neap_loop_poll(loop, idle and -1 or 0)
   dispatch(ready)
   if #after_turn > 0 then queue_after_turn() end
@@ -419,7 +446,8 @@ local function drain()
 end
 
 -- The signals that end a program; a handler of the script's own stays.
-local function catch_endings(how)
+function M.catch_endings(on)
+  local how = on and C.NEAP_SIGNAL_ONCE or C.NEAP_SIGNAL_DEFAULT
   for i = 1, #ENDINGS do
     if not signal_handlers[ENDINGS[i]] then C.neap_loop_signal(loop, ENDINGS[i], how) end
   end
@@ -443,16 +471,29 @@ function M.on_signal(signal_name, fn)
   signal_handlers[number] = fn and { fn = fn, origin = origin_of(2) }
 end
 
+local function over(task)
+  start_queued() -- the task may end in it, and then no turn shall wait
+  return stopping or not busy() or task and task.done
+end
+
+--- Run the loop until a task has ended, until nothing is left to wait for, or until stop().
+--- @param task? neap.Task
+--- @return boolean stopped
+function M.run_until(task)
+  stopping = false
+  M.catch_endings(true)
+  while not over(task) do turn(true) end
+  local stopped = stopping
+  if stopped then drain() end
+  M.catch_endings(false)
+  stopping = false
+  return stopped
+end
+
 --- Runs the loop until nothing is left to wait for, or until stop(). Inside a task, such as a
 --- script of the neap command, it does nothing: the loop runs anyway.
 function M.run()
-  if current then return end
-  stopping = false
-  catch_endings(C.NEAP_SIGNAL_ONCE)
-  while not stopping and busy() do turn(true) end
-  if stopping then drain() end
-  catch_endings(C.NEAP_SIGNAL_DEFAULT)
-  stopping = false
+  if not current then M.run_until() end
 end
 
 --- Ends the loop after this turn: tasks that wait do not go on. What they wrote is still sent, if
@@ -569,5 +610,6 @@ end
 --- @return integer own, table<string, integer> outside
 function M.failures() return failures, outside_counts end
 M.origin_of = origin_of
+M.shown = shown
 
 return abi.keep("neap.task", M)

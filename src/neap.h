@@ -45,7 +45,6 @@ enum neap_err {
     NEAP_E_CANCELLED = -21,   /* the waiting task was cancelled */
     NEAP_E_IDLE = -22,        /* nothing came or went for the idle timeout */
     NEAP_E_DESCRIPTOR = -23,  /* no inherited descriptor has this number, or it is no such thing */
-    NEAP_E_CANNOT_WAIT = -24, /* misuse: the task is inside a C function */
     NEAP_E_SYSTEM = -1000     /* another failure of the system: this minus its errno */
 };
 

@@ -21,6 +21,7 @@ local connection_t = ffi.typeof("struct neap_connection")
 local handle_t = ffi.typeof("struct neap_handle")
 local istype = ffi.istype
 local type, pcall, error = type, pcall, error
+local running, isyieldable = coroutine.running, coroutine.isyieldable
 local prepare, wait = task.prepare, task.wait
 
 local M = {}
@@ -36,27 +37,26 @@ local M = {}
 --- @field peer string the address of the other side
 local Stream, Listener = {}, {}
 
--- Who waits, by slot, and in which of its waits; no entry keeps a connection from being collected.
-local readers, reader_waits = {}, {}
-local writers, writer_waits = {}, {}
+-- Who waits, by slot; no entry keeps a connection from being collected.
+local readers, writers = {}, {}
 local acceptors = {}
 local timeouts = {} -- seconds that a wait may take, by slot of the connection
 local kept = {}     -- connections that outlive their handler: slot → gen
 
 local function wake_reader(slot)
   local waiting = readers[slot]
-  if waiting then task.wake(waiting, reader_waits[slot], 0) end
+  if waiting then task.wake(waiting, 0) end
 end
 
 local function wake_writer(slot)
   local waiting = writers[slot]
-  if waiting then task.wake(waiting, writer_waits[slot], 0) end
+  if waiting then task.wake(waiting, 0) end
 end
 
--- For whoever runs in a task: the one that waits goes on when this one gives control up.
+-- For whoever runs in a task: who waits goes on when this one gives control up.
 local function wake_later(slot)
-  if readers[slot] then task.wake_later(readers[slot], reader_waits[slot]) end
-  if writers[slot] then task.wake_later(writers[slot], writer_waits[slot]) end
+  if readers[slot] then task.wake_later(readers[slot]) end
+  if writers[slot] then task.wake_later(writers[slot]) end
 end
 
 task.on_ready(C.NEAP_READY_READ, wake_reader)
@@ -93,27 +93,24 @@ local function take_connection(made)
 end
 
 -- Nobody else may wait for the same.
-local function check_free(waiting, number, what)
-  if waiting and waiting.wait == number then
-    check.raise("conn: another task is already " .. what .. " this connection")
-  end
+local function check_free(waiting, what)
+  if waiting then check.raise("conn: another task is already " .. what .. " this connection") end
 end
 
 --- The reader has no bytes and the system none either: wait until it has.
-local function fill(self)
-  local slot = self.slot
-  local me, number = prepare()
-  check_free(readers[slot], reader_waits[slot], "reading")
-  readers[slot], reader_waits[slot] = me, number
+local function fill(self, _, co, yieldable)
+  local slot, me = self.slot, prepare(co, yieldable)
+  check_free(readers[slot], "reading")
+  readers[slot] = me
   local code = wait(me, timeouts[slot])
   readers[slot] = false
   return code < 0 and code or AGAIN
 end
 
 local function wait_writable(slot, what)
-  local me, number = task.prepare_strictly()
-  check_free(writers[slot], writer_waits[slot], what)
-  writers[slot], writer_waits[slot] = me, number
+  local me = prepare(running(), isyieldable())
+  check_free(writers[slot], what)
+  writers[slot] = me
   local code = wait(me, timeouts[slot])
   writers[slot] = false
   return code
@@ -194,8 +191,8 @@ end
 
 -- Where a write will wait it raises before it has taken anything.
 local function check_can_wait(self)
-  task.prepare_strictly()
-  check_free(writers[self.slot], writer_waits[self.slot], "writing")
+  prepare(running(), isyieldable())
+  check_free(writers[self.slot], "writing")
 end
 
 local function write_list(self, list)

@@ -16,7 +16,7 @@ local SIGINT = 2
 
 local M = {}
 
-local reading, reading_wait -- who waits for keys; nil while a chunk runs
+local reading -- who waits for keys; nil while a chunk runs
 local answer                 -- enum neap_prompt_answer
 local interrupted = false    -- by SIGINT
 local leaving = false        -- the process was told to end
@@ -29,7 +29,7 @@ local function on_input()
   if answer == host.NEAP_PROMPT_MORE then
     C.neap_loop_watch_input(loop, true)
   else
-    task.wake(reading, reading_wait, 0)
+    task.wake(reading, 0)
   end
 end
 
@@ -40,7 +40,7 @@ local function on_signal(number)
 end
 
 local function wait_for_line()
-  reading, reading_wait = task.prepare()
+  reading = task.prepare(coroutine.running(), true)
   C.neap_loop_watch_input(loop, true)
   task.wait(reading)
 end

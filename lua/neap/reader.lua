@@ -17,8 +17,10 @@ local out_t, cast = abi.out_t, ffi.cast
 local fresh, unused = slice.fresh, slice.unused
 local whole = check.whole
 local AGAIN, OK = C.NEAP_E_AGAIN, C.NEAP_OK
+local EOF = C.NEAP_E_EOF
 local SHORT, OVERSIZED = C.NEAP_E_SHORT, C.NEAP_E_OVERSIZED
 local U32 = 0xffffffff
+local running, isyieldable = coroutine.running, coroutine.isyieldable
 local type, larger, pcall, error = type, math.max, pcall, error
 local newproxy, getmetatable = newproxy, getmetatable
 local I32 = 0x7fffffff
@@ -29,7 +31,8 @@ local M = {}
 
 --- @param methods table gets the methods
 --- @param kind table
----   fill(self, want) → code: OK when the reader has more bytes, or its end, than before;
+---   fill(self, want, co, yieldable) → code: OK when the reader has more bytes, or its end, than
+---     before; the last two are coroutine.running() and coroutine.isyieldable() (see task.lua);
 ---     AGAIN when it is worth another try
 ---   check(self, name): raises when self is not such an object
 ---   tell(self) → string: what it is, with its peer, for messages
@@ -75,7 +78,8 @@ function M.install(methods, kind)
     if code == OK then return handle end
     unused(handle)
     if code == AGAIN then
-      code = fill(self, n)
+      local co, yieldable = running(), isyieldable()
+      code = fill(self, n, co, yieldable)
       if code >= 0 or code == AGAIN then return methods.read(self, n) end
     end
     return failed(self, code, ("read of %d bytes"):format(n))
@@ -97,7 +101,8 @@ function M.install(methods, kind)
     if code == OK then return handle end
     unused(handle)
     if code == AGAIN then
-      code = fill(self, 1)
+      local co, yieldable = running(), isyieldable()
+      code = fill(self, 1, co, yieldable)
       if code >= 0 or code == AGAIN then return methods.read_any(self, max) end
     end
     return failed(self, code, "read_any")
@@ -110,7 +115,9 @@ function M.install(methods, kind)
     if code == OK then return handle end
     unused(handle)
     if code == AGAIN then
-      code = fill(self, C.neap_reader_buffered(self.reader_slot, self.reader_gen) + 1)
+      local co, yieldable = running(), isyieldable()
+      code = fill(self, C.neap_reader_buffered(self.reader_slot, self.reader_gen) + 1, co,
+        yieldable)
       if code >= 0 or code == AGAIN then
         return read_until(self, delimiter, max, inclusive, what)
       end
@@ -160,7 +167,8 @@ function M.install(methods, kind)
   local function peek(self, n)
     local code = C.neap_reader_peek(self.reader_slot, self.reader_gen, n)
     if code ~= AGAIN then return code end
-    code = fill(self, n)
+    local co, yieldable = running(), isyieldable()
+    code = fill(self, n, co, yieldable)
     if code < 0 and code ~= AGAIN then return code end
     return peek(self, n)
   end
@@ -191,7 +199,7 @@ function M.install(methods, kind)
     while left > 0 do
       local code = C.neap_reader_skip(self.reader_slot, self.reader_gen,
         left < I32 and left or I32)
-      if code == AGAIN then code = fill(self, 1) end
+      if code == AGAIN then code = fill(self, 1, running(), isyieldable()) end
       if code < 0 and code ~= AGAIN then
         return failed(self, code, ("skip of %d bytes"):format(n))
       end
@@ -200,10 +208,21 @@ function M.install(methods, kind)
     return true
   end
 
-  -- No closure: there is one such loop for each connection that is served.
+  -- As read_any, but with no frame in between. And no closure: there is one such loop for each
+  -- connection that is served.
   local function next_chunk(self)
-    local chunk, message, name = methods.read_any(self)
-    if chunk or name == "eof" then return chunk end
+    local handle = fresh()
+    local code = C.neap_reader_read_any(self.reader_slot, self.reader_gen, U32,
+      cast(out_t, handle))
+    if code == OK then return handle end
+    unused(handle)
+    if code == AGAIN then
+      local co, yieldable = running(), isyieldable()
+      code = fill(self, 1, co, yieldable)
+      if code >= 0 or code == AGAIN then return next_chunk(self) end
+    end
+    if code == EOF then return nil end
+    local _, message = failed(self, code, "read of a chunk")
     error(message, 0)
   end
 

@@ -7,9 +7,10 @@
 --- file.
 ---
 --- What a task costs while it waits is this table of four fields and a coroutine, whose stack
---- LuaJIT doubles when a C function is called with less than 20 slots left. So nothing that a
---- connection does to read calls one, `coroutine.running` included: a read in a coroutine that
---- the script made itself is found out when that is resumed, or what it yielded is used.
+--- LuaJIT doubles when a C function is called with less than 20 of its 40 slots left. So whoever
+--- is about to wait asks `coroutine.running` and `coroutine.isyieldable` where the stack is still
+--- short, and nothing behind that calls a C function but through the FFI, which compiled code
+--- does without a stack.
 
 local ffi = require("ffi")
 local abi = require("neap.abi")
@@ -47,8 +48,7 @@ if loop == nil then error("neap: the system has no memory, or no epoll, for the 
 M.loop = loop
 
 local entry = ffi.new("struct neap_ready")
-local OWN_COROUTINE = "neap: a coroutine that the script made itself cannot wait: make it with "
-  .. "neap.wrap, or start a task with neap.spawn"
+local WAITING = {}       -- what a waiting task yields
 local current            -- the task that runs; nil outside of all
 local outside = { wait = 0 } -- waits outside of a task: the loop runs inside the call
 local queue, first, last = {}, 1, 0 -- tasks to start or to wake in this turn …
@@ -56,17 +56,6 @@ local queue_waits = {}   -- … and the number of the wait that each is in, to w
 local waiting_count = 0  -- tasks that gave control up and were not woken yet
 local stopping = false
 local failures = 0       -- tasks that ended in an error
-
-local function raise_own_coroutine() check.raise(OWN_COROUTINE) end
-
--- What a waiting task yields. A script sees it when a coroutine of its own has waited.
-local WAITING = setmetatable({}, {
-  __index = raise_own_coroutine, __newindex = raise_own_coroutine, __call = raise_own_coroutine,
-  __concat = raise_own_coroutine, __len = raise_own_coroutine, __unm = raise_own_coroutine,
-  __add = raise_own_coroutine, __sub = raise_own_coroutine, __lt = raise_own_coroutine,
-  __le = raise_own_coroutine, __tostring = function() return OWN_COROUTINE end,
-  __metatable = "a wait",
-})
 
 -- ---- the end of a task ----
 
@@ -126,14 +115,9 @@ local function report(task, err)
     origin_line(task), "\n")
 end
 
--- The number of a task's wait is odd while it waits; the task makes it so, and who wakes it ends
--- that. Odd in a task that runs: a coroutine of the script's own waits in its name.
+-- The number of a task's wait is odd while it waits.
 local function waits(task)
   return band(task.wait, 1) == 1
-end
-
-local function next_wait(task)
-  task.wait = task.wait + 1
 end
 
 local function finish(task, ok, result, second, third, fourth)
@@ -141,10 +125,7 @@ local function finish(task, ok, result, second, third, fourth)
   if ok and status(task.co) ~= "dead" then
     ok, result = false, "coroutine.yield gave control to nobody: a task waits by calling "
       .. "what waits (conn:read, …); a coroutine of your own is resumed by you"
-  elseif ok and waits(task) then
-    ok, result = false, OWN_COROUTINE
   end
-  if waits(task) then next_wait(task) end
   if not ok then
     if kind.on_error then kind.on_error(result, traceback(task.co, shown(result)))
     else report(task, result) end
@@ -153,7 +134,7 @@ local function finish(task, ok, result, second, third, fourth)
   if kind.on_end then kind.on_end(task) end
   local joiners = task.joiners
   if not joiners then return end
-  for i = 1, #joiners do M.wake_later(joiners[i].task, joiners[i].wait) end
+  for i = 1, #joiners do M.wake_later(joiners[i]) end
 end
 
 -- No vararg function: LuaJIT compiles no return from one that was resumed.
@@ -163,6 +144,7 @@ local function go(task, argument)
   local ok, result, second, third, fourth = resume(task.co, argument)
   current = previous
   if ok and result == WAITING then
+    task.wait = task.wait + 1
     waiting_count = waiting_count + 1
   else
     finish(task, ok, result, second, third, fourth)
@@ -199,33 +181,27 @@ local function in_the_way()
   return info and info.name or "a C function", "call what waits before or after it"
 end
 
-local CANNOT_WAIT = C.NEAP_E_CANNOT_WAIT
-
-function errors.cannot_wait()
+local function cannot_wait()
   local name, way_round = in_the_way()
   check.raise(("neap: nothing can wait inside %s, which is C code that LuaJIT cannot leave and "
     .. "enter again: %s"):format(name, way_round))
 end
 
---- The task that is about to wait, and the number of its wait. Register both where it shall be
---- woken, let it wait, and clear that, whatever the outcome.
-function M.prepare()
+--- The task that is about to wait; raises, with nothing done, where none can. Register it where
+--- it shall be woken, let it wait, and clear that, whatever the outcome.
+--- @param co thread? coroutine.running()
+--- @param yieldable boolean coroutine.isyieldable()
+function M.prepare(co, yieldable)
   local task = current or outside
-  if waits(task) then
-    next_wait(task) -- told once
-    raise_own_coroutine()
+  if co ~= task.co then
+    check.raise("neap: a coroutine that the script made itself cannot wait: make it with "
+      .. "neap.wrap, or start a task with neap.spawn")
   end
-  if task == outside and running() then raise_own_coroutine() end
-  return task, task.wait + 1
+  if not yieldable and current then cannot_wait() end
+  return task
 end
 
---- The same, but raises at once where a wait cannot be, with nothing done yet.
-function M.prepare_strictly()
-  local task, wait = M.prepare()
-  if running() ~= task.co then raise_own_coroutine() end
-  if current and not isyieldable() then errors.cannot_wait() end
-  return task, wait
-end
+local prepare = M.prepare
 
 local turn
 
@@ -233,42 +209,24 @@ local in_turns = false -- the loop runs inside a wait that is outside of all tas
 
 local function run_until_woken()
   in_turns, stopping = true, false
+  outside.wait = outside.wait + 1
   while waits(outside) and not stopping do turn(true) end
   in_turns = false
   if waits(outside) then
-    next_wait(outside)
-    outside.cancelled = true
+    outside.wait, outside.cancelled, outside.code = outside.wait + 1, true, CANCELLED
   end
   return outside.code
 end
 
 local timers = {} -- who waits no longer than until it fires, by slot
-local timer_waits = {}
 local made_timer = ffi.new("struct neap_handle")
-
--- Who was not woken is in a coroutine that the script resumed itself, or inside C code.
-local function not_woken(task, ok)
-  if waits(task) then next_wait(task) end
-  if ok then raise_own_coroutine() end
-  return CANNOT_WAIT
-end
-
--- Returns what it was woken with.
-local function suspend(task)
-  local wait = task.wait + 1
-  task.wait = wait
-  if task == outside then return run_until_woken() end
-  local ok, code = pcall(yield, WAITING)
-  if task.wait == wait or not code then return not_woken(task, ok) end
-  return code
-end
 
 local function suspend_for(task, seconds)
   local code = C.neap_timer_set(loop, seconds, made_timer)
   if code < 0 then return code end
   local slot, gen = made_timer.slot, made_timer.gen
-  timers[slot], timer_waits[slot] = task, task.wait + 1
-  code = suspend(task)
+  timers[slot] = task
+  code = task == outside and run_until_woken() or yield(WAITING)
   timers[slot] = false
   C.neap_timer_clear(slot, gen)
   return code
@@ -276,15 +234,13 @@ end
 
 --- Give control up until somebody wakes the task, for so many seconds at most.
 --- @param seconds? number
---- @return integer code 0, or NEAP_E_TIMEOUT, NEAP_E_CANCELLED, NEAP_E_MEMORY, NEAP_E_CANNOT_WAIT
+--- @return integer code 0, or NEAP_E_TIMEOUT, NEAP_E_CANCELLED, NEAP_E_MEMORY
 function M.wait(task, seconds)
   local code = CANCELLED
   if not task.cancelled then
-    if seconds then
-      code = suspend_for(task, seconds)
-    else
-      code = suspend(task)
-    end
+    if seconds then code = suspend_for(task, seconds)
+    elseif task == outside then code = run_until_woken()
+    else code = yield(WAITING) end
   end
   if task.cancelled then
     task.cancelled = nil -- once: what cleans up may wait
@@ -294,10 +250,10 @@ function M.wait(task, seconds)
   return code
 end
 
---- Wake a task, if that wait of it is not over, with the code that the wait returns.
-local function wake(task, wait, code)
-  if task.wait ~= wait then return end
-  next_wait(task)
+--- Wake a task, if it waits, with the code that its wait returns.
+local function wake(task, code)
+  if not waits(task) then return end
+  task.wait = task.wait + 1
   if task == outside then
     outside.code = code
   else
@@ -308,23 +264,23 @@ end
 
 M.wake = wake
 
---- The same when the running task gives control up.
-function M.wake_later(task, wait)
+--- The same when the running task gives control up, if it still waits as it does now.
+function M.wake_later(task)
   last = last + 1
-  queue[last], queue_waits[last] = task, wait
+  queue[last], queue_waits[last] = task, task.wait
 end
 
 local function timer_fired(slot)
   local sleeper = timers[slot]
-  if sleeper then wake(sleeper, timer_waits[slot], C.NEAP_E_TIMEOUT) end
+  if sleeper then wake(sleeper, C.NEAP_E_TIMEOUT) end
 end
 
 local after_turn = {} -- who goes on once the loop has looked at what is ready
 
 --- Waits until the others have had a turn.
 function M.next_turn()
-  local me, wait = M.prepare_strictly()
-  after_turn[#after_turn + 1] = { task = me, wait = wait }
+  local me = prepare(running(), isyieldable())
+  after_turn[#after_turn + 1] = me
   return M.wait(me)
 end
 
@@ -389,7 +345,7 @@ local function start_queued()
     queue[first] = false
     first = first + 1
     if wait then
-      wake(task, wait, 0)
+      if task.wait == wait then wake(task, 0) end
     else
       local argument = task.argument
       if not task.kind.on_end then task.argument = nil end
@@ -401,7 +357,7 @@ end
 
 local function queue_after_turn()
   for i = 1, #after_turn do
-    M.wake_later(after_turn[i].task, after_turn[i].wait)
+    M.wake_later(after_turn[i])
     after_turn[i] = nil
   end
 end
@@ -559,15 +515,15 @@ function Task:join(seconds)
   if seconds ~= nil then check.seconds(seconds, "task:join: seconds") end
   check_no_circle(self)
   while not self.done do
-    local me, wait = M.prepare_strictly()
+    local me = prepare(running(), isyieldable())
     self.joiners = self.joiners or {}
-    local joiners, joiner = self.joiners, { task = me, wait = wait }
-    joiners[#joiners + 1] = joiner
+    local joiners = self.joiners
+    joiners[#joiners + 1] = me
     me.joining = self
     local code = M.wait(me, seconds)
     me.joining = nil
     for i = #joiners, 1, -1 do
-      if joiners[i] == joiner then table.remove(joiners, i) end
+      if joiners[i] == me then table.remove(joiners, i) end
     end
     if code < 0 then return errors.failure("task:join", code) end
   end
@@ -581,7 +537,7 @@ function Task:cancel()
   check_task(self, "cancel")
   if self.done then return end
   self.cancelled = true
-  if waits(self) then M.wake_later(self, self.wait) end
+  if waits(self) then M.wake_later(self) end
 end
 
 --- Waits; other tasks run meanwhile.
@@ -590,7 +546,7 @@ end
 --- @return true|nil ok, string? message, string? name
 function M.sleep(seconds)
   check.seconds(seconds, "neap.sleep: seconds")
-  local me = M.prepare_strictly()
+  local me = prepare(running(), isyieldable())
   local code = M.wait(me, seconds)
   if code == C.NEAP_E_TIMEOUT then return true end
   return errors.failure("sleep", code)

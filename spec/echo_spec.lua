@@ -23,7 +23,8 @@ describe("the echo example", function()
       local run = child:finish()
       -- a client that resets is told of in a line; nothing else is wrong
       for line in run.err:gmatch("[^\n]+") do
-        assert.matches("^neap: tcp://127%.0%.0%.1:%d+: [^\n]*reset the connection", line)
+        assert.matches("^" .. helper.logged("warn") .. "tcp://127%.0%.0%.1:%d+: "
+          .. "[^\n]*reset the connection", line)
       end
       assert.equal("", run.out)
       assert.equal(0, run.status)

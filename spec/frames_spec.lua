@@ -130,7 +130,7 @@ describe("the frames example", function()
 
     it("closes when a frame stops in the middle", function()
       local whole = frame(ECHO, 1, "payload")
-      said = "^neap: [^\n]*frames.lua:%d+: tcp://127.0.0.1:%d+: "
+      said = "^" .. helper.logged("warn") .. "[^\n]*frames.lua:%d+: tcp://127.0.0.1:%d+: "
         .. "[^\n]*closed its side after 7 of these bytes\n[^\n]*after 12 of these bytes\n$"
       for _, size in ipairs { 7, 12 } do
         conn:write(whole .. whole:sub(1, size))

@@ -381,6 +381,11 @@ function helper.temporary_directory()
   return name
 end
 
+--- The pattern of the beginning of a line in the log.
+function helper.logged(level)
+  return "%d%d%d%d%-%d%d%-%d%dT%d%d:%d%d:%d%d%.%d%d%dZ " .. ("%-5s"):format(level) .. " "
+end
+
 --- Writes a file that the end of the test removes.
 function helper.file(text, name)
   name = name or helper.temporary_name()

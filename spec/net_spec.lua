@@ -654,6 +654,58 @@ describe("a connection", function()
   end)
 end)
 
+describe("a listener that cannot accept", function()
+  helper.watch(before_each, after_each)
+
+  local function start(text)
+    local child = helper.start(helper.neap .. " " .. helper.file(text))
+    local address = child:line()
+    return child, address, address:gsub("%p", "%%%0")
+  end
+
+  local function said(child)
+    child:kill("TERM")
+    return child:finish().err
+  end
+
+  it("because there are max_connections says that it waits", function()
+    local child, address, pattern = start([[
+      local neap, abi = require("neap"), require("neap.abi")
+      local listener = assert(neap.listen("tcp://127.0.0.1:0", function(conn) conn:read(1) end,
+        { max_connections = 1 }))
+      print(listener.address)
+      io.stdout:flush()
+      local stats = require("ffi").new("struct neap_net_stats")
+      repeat
+        neap.sleep(0.01)
+        abi.C.neap_net_stats(stats)
+      until stats.accept_limited > 0
+      print("it waits")
+      io.stdout:flush()
+    ]])
+    local clients = { helper.dial(address), helper.dial(address) }
+    assert.equal("it waits", child:line())
+    for _, client in ipairs(clients) do client:close() end
+    assert.matches("^" .. helper.logged("warn") .. "accepting on " .. pattern
+      .. " waits: 1 connections are open, as many as max_connections allows; others wait\n",
+      said(child))
+  end)
+
+  it("because the pool is closed says that it drops connections", function()
+    local child, address, pattern = start([[
+      local neap = require("neap")
+      print(assert(neap.listen("tcp://127.0.0.1:0", print)).address)
+      io.stdout:flush()
+      neap.default_pool():close()
+    ]])
+    local client = helper.dial(address)
+    client:recv_all()
+    client:close()
+    assert.matches("^" .. helper.logged("warn") .. "accepting on " .. pattern
+      .. " drops connections: the pool that they read into is closed\n$", said(child))
+  end)
+end)
+
 describe("a server whose handler raises", function()
   helper.watch(before_each, after_each)
 
@@ -680,7 +732,7 @@ describe("a server whose handler raises", function()
     assert.equal("eof\nstill here\nand new ones\n", run.out)
     assert.matches("the handler's own mistake", run.err, 1, true)
     assert.matches("stack traceback:", run.err, 1, true)
-    assert.matches("spawned at", run.err, 1, true)
+    assert.matches(" spawned_at=", run.err, 1, true)
     assert.equal(0, run.status)
   end)
 end)

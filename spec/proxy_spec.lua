@@ -221,7 +221,8 @@ describe("the proxy example", function()
       expect_end(conn)
       conn:close()
     end
-    local line = "neap: [^\n]*connect to " .. address .. ": nobody listens there\n"
+    local line = helper.logged("warn") .. "[^\n]*connect to " .. address
+      .. ": nobody listens there\n"
     assert.matches("^" .. line .. line .. "$", proxy:finish())
   end)
 

@@ -170,7 +170,8 @@ describe("the echo example, for a while", function()
     if not ok then error(err, 0) end
     expect_own(before)
     for line in said:gmatch("[^\n]+") do
-      assert.matches("^neap: tcp://127%.0%.0%.1:%d+: [^\n]*reset the connection", line)
+      assert.matches("^" .. helper.logged("warn") .. "tcp://127%.0%.0%.1:%d+: "
+        .. "[^\n]*reset the connection", line)
     end
   end)
 

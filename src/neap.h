@@ -59,7 +59,8 @@ enum neap_limits {
     NEAP_WRITE_LOW_BYTES = 16384,    /* … until no more than this is left */
     NEAP_LINGER_BYTES = 65536,       /* read and dropped at most while a stream closes */
     NEAP_LINGER_MS = 2000,           /* a closing stream without progress is cut after this */
-    NEAP_ADDRESS_BYTES = 160         /* room that every printed address fits in */
+    NEAP_ADDRESS_BYTES = 160,        /* room that every printed address fits in */
+    NEAP_LOG_BYTES = 65536           /* the longest entry of a log */
 };
 
 struct neap_handle {
@@ -616,5 +617,16 @@ int neap_process_find_group(const char *group, uint32_t *gid);
 /* Become user and group for good. A failure half-way ends the process.
  * err: RANGE (no such user, or root), PERMISSION, SYSTEM; then nothing changed. */
 int neap_process_drop(const char *user, uint32_t gid);
+
+/* ---- Log -------------------------------------------------------------------------------- */
+
+/* Write one entry to standard error. Never waits: an entry that a pipe or socket cannot even
+ * begin to take is dropped, the rest of one that was begun goes out before the next. Dropped as
+ * well once standard error is not what it was when the library was loaded. Returns 1, or 0: it
+ * was dropped. err: RANGE (more than NEAP_LOG_BYTES). */
+int neap_log_write(const char *bytes, uint32_t n);
+
+/* Seconds since 1970, in whole milliseconds. */
+double neap_log_time(void);
 
 #pragma GCC visibility pop

@@ -10,6 +10,7 @@ local ffi = require("ffi")
 local abi = require("neap.abi")
 local check = require("neap.check")
 local buffer = require("neap.buffer")
+local log = require("neap.log")
 local net = require("neap.net")
 local pool = require("neap.pool")
 local process = require("neap.process")
@@ -36,6 +37,7 @@ local M = {
   wrap = task.wrap,
   sleep = task.sleep,
   on_signal = task.on_signal,
+  log = log,
   drop_privileges = process.drop_privileges,
 }
 

@@ -388,13 +388,17 @@ local function accept_failed(acceptor, code)
   if code == AGAIN or code == STALE then return end
   local now = os.time()
   if acceptor.told == now then return end
-  acceptor.told = now -- it rests and tries again several times a second
-  local why = errors.text(code)
-  if code == C.NEAP_E_LIMIT then
-    why = ("%d connections are open, as many as max_connections allows; others wait"):format(
-      acceptor.options.max_connections)
+  acceptor.told = now -- it may go on so for long
+  local where, what, why = "accepting on " .. acceptor.address, "failed", errors.text(code)
+  if code == C.NEAP_E_DESCRIPTORS or code == C.NEAP_E_MEMORY then
+    what = "rests" -- and tries again several times a second
+  elseif code == C.NEAP_E_LIMIT then
+    what, why = "waits", ("%d connections are open, as many as max_connections allows; others wait")
+      :format(acceptor.options.max_connections)
+  elseif code == C.NEAP_E_CLOSED then
+    what, why = "drops connections", "the pool that they read into is closed"
   end
-  task.say("accepting on " .. acceptor.address .. " rests: " .. why)
+  task.say(where .. " " .. what .. ": " .. why)
 end
 
 local function accept_some(slot)

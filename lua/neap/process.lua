@@ -13,7 +13,10 @@ local function id_text(value, name)
   if type(value) == "number" then
     return ("%.0f"):format(check.whole(value, 4294967294, WHAT .. ": option " .. name))
   end
-  return check.string(value, WHAT .. ": option " .. name)
+  check.string(value, WHAT .. ": option " .. name)
+  -- C would take the part before a zero byte for the whole
+  if value:find("%z") then check.raise(WHAT .. ": option " .. name .. " has a zero byte") end
+  return value
 end
 
 local function check_options(options)
@@ -60,7 +63,8 @@ function M.drop_privileges(options)
   local code = C.neap_process_drop(user, gid)
   if code == 0 then return true end
   if code == C.NEAP_E_PERMISSION then
-    return errors.fail(WHAT .. ": only root may, and nothing was changed", "permission")
+    return errors.fail(WHAT .. ": it takes root, with the capabilities CAP_SETUID and CAP_SETGID; "
+      .. "nothing was changed", "permission")
   end
   return errors.failure(WHAT, code)
 end

@@ -16,6 +16,7 @@ local ffi = require("ffi")
 local abi = require("neap.abi")
 local check = require("neap.check")
 local errors = require("neap.errors")
+local log = require("neap.log")
 local slice = require("neap.slice")
 
 local C = abi.C
@@ -59,34 +60,16 @@ local failures = 0       -- tasks that ended in an error
 
 -- ---- the end of a task ----
 
-local LINES_PER_SECOND = 10
 local outside_counts = {} -- tasks that ended in a failure of the outside world, by its name
-local line_second, lines, unsaid = 0, 0, 0
 
 function errors.noted(message, name)
   if current then current.failure, current.failure_name = message, name end
 end
 
-local function origin_line(task)
-  local origin, conn = task.kind.origin, task.kind.on_end and task.argument
-  return (conn and "\nserving " .. conn.peer or "") .. (origin and "\nspawned at " .. origin or "")
+--- A line about the outside world, but not for a flood of them.
+function M.say(text)
+  log.limited("warn", text)
 end
-
--- A line for each, but not for a flood of them.
-local function say_line(text)
-  local second = os.time()
-  if second ~= line_second then line_second, lines = second, 0 end
-  if lines >= LINES_PER_SECOND then
-    unsaid = unsaid + 1
-    return
-  end
-  lines = lines + 1
-  local more = unsaid > 0 and (" (and %d more that were not shown)"):format(unsaid) or ""
-  unsaid = 0
-  io.stderr:write("neap: ", text, more, "\n")
-end
-
-M.say = say_line
 
 -- An error whose message is the very one that the task was told last is the outside world's
 -- (`assert(conn:read(4))` when the peer has gone; LuaJIT's assert puts the place before it):
@@ -108,11 +91,14 @@ local function report(task, err)
   if is_outside(task, err) then
     local name = task.failure_name
     outside_counts[name] = (outside_counts[name] or 0) + 1
-    return say_line(err)
+    return M.say(err)
   end
   failures = failures + 1
-  io.stderr:write("neap: a task ended in an error: ", traceback(task.co, shown(err)),
-    origin_line(task), "\n")
+  local conn = task.kind.on_end and task.argument
+  log.limited("error", "a task ended in an error: " .. shown(err), {
+    traceback = traceback(task.co), serving = conn and conn.peer or nil,
+    spawned_at = task.kind.origin,
+  })
 end
 
 -- The number of a task's wait is odd while it waits.
@@ -397,7 +383,7 @@ local function drain()
   end
   local unsent = C.neap_loop_unsent(loop)
   if unsent > 0 then
-    say_line(("stopped with %d connections that had not taken all their bytes"):format(unsent))
+    M.say(("stopped with %d connections that had not taken all their bytes"):format(unsent))
   end
 end
 
@@ -476,7 +462,7 @@ local function bind(fn, ...)
 end
 
 --- Runs fn(...) in a task of its own, from this turn on. An error ends that task alone, and is
---- told on stderr.
+--- told in the log (neap.log).
 --- @param fn function what the task does
 --- @param ... any its arguments
 --- @return neap.Task task

@@ -47,6 +47,7 @@ local queue, first, last = {}, 1, 0 -- tasks to start or to wake in this turn
 local waiting_count = 0  -- tasks that gave control up and were not woken yet
 local stopping = false
 local failures = 0       -- tasks that ended in an error
+local started            -- told of each task, if somebody asked
 
 -- ---- the end of a task ----
 
@@ -352,6 +353,7 @@ end
 
 -- After a stop no task goes on, but what they wrote is sent, if the peers take it soon.
 local function drain()
+  C.neap_clock_thaw(loop)
   local over = C.neap_loop_now(loop) + DRAIN_SECONDS
   while C.neap_loop_unsent(loop) > 0 and C.neap_loop_now(loop) < over do
     C.neap_loop_flush(loop)
@@ -417,6 +419,7 @@ end
 function M.start(fn, kind, argument)
   local task = setmetatable({ co = create(fn), kind = kind, argument = argument, token = 0,
     waiting = false }, Task)
+  if started then started(task) end
   last = last + 1
   queue[last] = { task = task }
   return task
@@ -517,5 +520,26 @@ end
 --- @return integer own, table<string, integer> outside
 function M.failures() return failures, outside_counts end
 M.origin_of = origin_of
+
+-- ---- for neap.testing ----
+
+--- From now on fn(task) is called with every task that is made.
+function M.on_start(fn) started = fn end
+
+--- The running task, or what waits outside of all.
+function M.running() return current or outside end
+
+--- Let its wait, or the next one, end with "cancelled".
+function M.interrupt(task)
+  task.cancelled = true
+  if task.waiting then M.wake_later(task, task.token) end
+end
+
+--- Where a task waits, and where it comes from; nil when it has ended.
+function M.whereabouts(task)
+  if task.done then return nil end
+  if task == outside then return "outside of all tasks" end
+  return traceback(task.co, "a task that waits") .. origin_line(task)
+end
 
 return abi.keep("neap.task", M)

@@ -29,12 +29,14 @@ INSTALL  = $(if $(filter run test test-interpreted asan valgrind soak,$(MAKECMDG
 # Asked for when a recipe runs, which is after the packages are there.
 LUAJIT_CFLAGS = $(shell pkg-config --cflags luajit)
 LUAJIT_LIBS   = $(shell pkg-config --libs luajit)
+LIBEDIT_CFLAGS = $(shell pkg-config --cflags libedit)
+LIBEDIT_LIBS   = $(shell pkg-config --libs libedit)
 CMOCKA        = $(shell pkg-config --cflags --libs cmocka)
 
 object    = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
 LIB_OBJS  = $(call object,$(wildcard src/base/*.c src/iobuf/*.c src/scan/*.c src/net/*.c)) \
             $(BUILD)/obj/abi_check.o
-HOST_OBJS = $(call object,$(wildcard src/host/*.c))
+HOST_OBJS = $(call object,$(wildcard src/host/*.c)) $(BUILD)/obj/host_check.o
 installed = $(subst /obj/,/obj/installed/,$(1))
 # spec/c/x_test.c is a program; any other file there is linked into each of them.
 TEST_C    = $(wildcard spec/c/*_test.c)
@@ -82,10 +84,11 @@ soak: all ## 1,000 connections to echo for 20 s, twice (SOAK_S, SOAK_CONNECTIONS
 mutants: ## break each rule of the buffers, and see that a test notices
 	@luajit tools/mutants.lua
 
-lint: ## clang-format, luacheck, and both compilers with warnings as errors
+lint: ## clang-format, luacheck, mandoc, and both compilers with warnings as errors
 	@tools/setup --check ci
 	@clang-format --dry-run -Werror $(C_FILES)
 	@luacheck -q $(LUA_DIRS)
+	@mandoc -Tlint -Wwarning docs/neap.1
 	@$(MAKE) BUILD=build/gcc CC=gcc WERROR=1 all tests benches
 	@$(MAKE) BUILD=build/clang CC=clang WERROR=1 all tests benches
 
@@ -123,11 +126,11 @@ help: ## this list
 # The second one is for bin/, beside lib/, and looks nowhere else.
 $(BUILD)/install/neap: private RPATH = $$ORIGIN/../lib
 $(HOST): $(HOST_OBJS)
-$(BUILD)/install/neap: $(call installed,$(HOST_OBJS))
+$(BUILD)/install/neap: $(filter-out %/host_check.o,$(call installed,$(HOST_OBJS)))
 $(HOST) $(BUILD)/install/neap: $(BUILD)/libneap.so
 	@mkdir -p $(@D)
 	$(call say,LD $@)$(CC) $(FLAGS) -o $@ $(filter %.o,$^) -Wl,-E -Wl,-rpath,'$(RPATH)' \
-	  -L$(BUILD) -lneap $(LUAJIT_LIBS) $(LDFLAGS)
+	  -L$(BUILD) -lneap $(LUAJIT_LIBS) $(LIBEDIT_LIBS) $(LDFLAGS)
 
 $(BUILD)/libneap.so: $(LIB_OBJS)
 	$(call say,LD $@)$(CC) $(FLAGS) $(LIBFLAGS) -o $@ $(LIB_OBJS) -lev $(LDFLAGS)
@@ -143,22 +146,29 @@ $(BUILD)/bench/%: $(BUILD)/obj/bench/%.o
 
 $(BUILD)/bench/micro_c: $(LIB_OBJS) # what it measures is partly hidden
 
-$(BUILD)/obj/src/host/%.o: private INCLUDES = $(LUAJIT_CFLAGS)
-$(BUILD)/obj/installed/%.o: private INCLUDES = $(LUAJIT_CFLAGS) -DNEAP_INSTALLED
+$(BUILD)/obj/src/host/%.o: private INCLUDES = $(LUAJIT_CFLAGS) $(LIBEDIT_CFLAGS)
+$(BUILD)/obj/installed/%.o: private INCLUDES = $(LUAJIT_CFLAGS) $(LIBEDIT_CFLAGS) -DNEAP_INSTALLED
 $(BUILD)/obj/installed/%.o: %.c $(BUILD)/flags
 	@mkdir -p $(@D)
 	$(call say,CC $<)$(COMPILE) $(INCLUDES) -c -o $@ $<
 $(BUILD)/obj/src/base/header.o: src/neap.h # embeds it
+$(BUILD)/obj/src/host/header.o $(BUILD)/obj/installed/src/host/header.o: src/host/host.h
 $(BUILD)/obj/%.o: %.c $(BUILD)/flags
 	@mkdir -p $(@D)
 	$(call say,CC $<)$(COMPILE) $(INCLUDES) -c -o $@ $<
 
-# LuaJIT's answers about src/neap.h, compiled into the library as assertions.
+# LuaJIT's answers about src/neap.h, compiled into the library as assertions; and about
+# src/host/host.h, into the command.
 $(BUILD)/abi_check.c: src/neap.h tools/abi_check.lua $(BUILD)/flags
 	$(call say,ABI $<)luajit tools/abi_check.lua src/neap.h > $@
 $(BUILD)/obj/abi_check.o: $(BUILD)/abi_check.c
 	@mkdir -p $(@D)
 	$(call say,CC $<)$(COMPILE) -c -o $@ $<
+$(BUILD)/host_check.c: src/host/host.h tools/abi_check.lua $(BUILD)/flags
+	$(call say,ABI $<)luajit tools/abi_check.lua src/host/host.h > $@
+$(BUILD)/obj/host_check.o: $(BUILD)/host_check.c
+	@mkdir -p $(@D)
+	$(call say,CC $<)$(COMPILE) -Isrc/host -c -o $@ $<
 
 # Other flags than the last time: all is compiled again.
 $(BUILD)/flags: force | $(BUILD)/packages.$(NEED)

@@ -1,4 +1,4 @@
-/* load: drives several echo servers in turns, and checks every byte.
+/* load: drives several servers that echo in turns, and checks every byte.
  *
  *     load --connections 64 --size 64 --turns 100 --turn-ms 250 \
  *          name=127.0.0.1:7000,PID other=127.0.0.1:7001 ...
@@ -6,15 +6,22 @@
  * A machine that other people use changes its speed every few seconds, so two
  * servers are comparable only within such a moment: every round gives each target
  * one short turn, in an order shuffled anew. In its turn each connection of the
- * target keeps `pipeline` messages in flight; the turn ends when all have come
- * back, and only then the next target starts. The connections stay open throughout.
+ * target sends `pipeline` messages at once, waits until all have come back, and
+ * begins again; when the time is up it begins no more, and when the last is back the
+ * next target starts. The connections stay open throughout.
  *
  * Each connection sends its own stretch of a pattern that depends on the position,
- * and compares what comes back. Any difference, an early close or 5 s without
- * progress end the run with exit status 1 and a line that says where.
+ * and compares what comes back. With --frames each message is that stretch behind a
+ * header: its bytes u32be, type 1 u16be, its number u16be. Any difference, an early
+ * close or 5 s without progress end the run with exit status 1 and a line that says
+ * where.
  *
  * Output: a heading, then one line of tab-separated values for each turn. Server
- * CPU time is that of the whole process PID ("-" without a PID).
+ * CPU time is that of the whole process PID ("-" without a PID). The loader's includes
+ * that of --beside PID: a process that works for all targets, on the loader's CPU.
+ *
+ * --messages N ends a turn once so many are back, not at a time: for counting
+ * instructions, where time says nothing.
  *
  * Loopback only: a load generator that reaches other machines is a weapon. */
 #include <arpa/inet.h>
@@ -42,6 +49,9 @@ enum {
     CONNECTIONS_MAX = 10000,
     PIPELINE_MAX = 1024,
     MESSAGE_MAX_BYTES = 1 << 20,
+    MESSAGES_MAX = 1 << 30,
+    FRAME_HEADER_BYTES = 8,
+    FRAME_ECHO = 1,
     TURNS_MAX = 1000000,
     TURN_MAX_MS = 60000,
     NAME_MAX_BYTES = 64,
@@ -58,9 +68,13 @@ static const uint64_t NS_PER_S = 1000000000;
 struct options {
     int connections; /* for each target */
     int size_bytes;
-    int pipeline; /* messages in flight on a connection */
+    int pipeline; /* messages that a connection sends at once */
     int turns;
     int turn_ms;
+    int messages; /* after which a turn ends; 0: only the time does that */
+    bool frames;  /* each message has a header */
+    bool has_beside;
+    clockid_t beside_clock;
 };
 
 struct conn {
@@ -71,7 +85,7 @@ struct conn {
     uint64_t sent;        /* offset up to which the kernel took them */
     uint64_t received;    /* offset up to which they came back */
     uint64_t progress_ns; /* when the last byte came, or when waiting began */
-    uint64_t *started_ns; /* when message m began, at m % pipeline */
+    uint64_t started_ns;  /* when the messages up to goal began */
 };
 
 struct target {
@@ -87,14 +101,18 @@ struct target {
 struct turn {
     struct target *target;
     uint64_t end_ns;
+    uint64_t messages_max;
     int waiting;   /* connections whose answer is not complete */
     bool draining; /* nothing more is begun */
     struct histogram latency_ns;
 };
 
-static struct options options = {64, 64, 1, 100, 250}; /* ro after parsing */
+/* ro after parsing */
+static struct options options = {
+    .connections = 64, .size_bytes = 64, .pipeline = 1, .turns = 100, .turn_ms = 250};
 static unsigned char pattern[PATTERN_PERIOD + CHUNK_BYTES];
 static unsigned char arrived[CHUNK_BYTES];
+static unsigned char composed[CHUNK_BYTES]; /* frames, until the next are composed */
 
 __attribute__((noreturn, format(printf, 1, 2))) static void die(const char *format, ...)
 {
@@ -150,6 +168,53 @@ static const unsigned char *pattern_at(const struct conn *c, uint64_t offset)
     return pattern + (offset + shift) % PATTERN_PERIOD;
 }
 
+/* What a message takes on the way, its header included. */
+static uint64_t message_bytes(void)
+{
+    return (uint64_t)options.size_bytes + (options.frames ? FRAME_HEADER_BYTES : 0);
+}
+
+/* The bytes from `skip` on of the frame `number`, at most n. Returns how many. */
+static size_t compose_frame(const struct conn *c, uint64_t number, size_t skip, unsigned char *to,
+                            size_t n)
+{
+    size_t size = (size_t)options.size_bytes;
+    if (skip < FRAME_HEADER_BYTES) {
+        unsigned char header[FRAME_HEADER_BYTES] = {
+            (unsigned char)(size >> 24),
+            (unsigned char)(size >> 16),
+            (unsigned char)(size >> 8),
+            (unsigned char)size,
+            FRAME_ECHO >> 8,
+            FRAME_ECHO,
+            (unsigned char)(number >> 8),
+            (unsigned char)number,
+        };
+        size_t part = FRAME_HEADER_BYTES - skip;
+        if (part > n) part = n;
+        memcpy(to, header + skip, part);
+        return part;
+    }
+    skip -= FRAME_HEADER_BYTES;
+    size_t part = size - skip < n ? size - skip : n;
+    memcpy(to, pattern_at(c, number * size + skip), part);
+    return part;
+}
+
+/* The n bytes (CHUNK_BYTES at most) that the connection sends at an offset, and expects. Valid
+ * until the next call. */
+static const unsigned char *bytes_at(const struct conn *c, uint64_t offset, size_t n)
+{
+    size_t done = 0;
+    if (!options.frames) return pattern_at(c, offset);
+    while (done < n) {
+        uint64_t at = offset + done;
+        done += compose_frame(c, at / message_bytes(), (size_t)(at % message_bytes()),
+                              composed + done, n - done);
+    }
+    return composed;
+}
+
 /* ---- one connection ------------------------------------------------------ */
 
 static void want_out(struct target *t, struct conn *c, bool on)
@@ -167,7 +232,7 @@ static void conn_send(struct target *t, struct conn *c)
     while (c->sent < c->goal) {
         uint64_t left = c->goal - c->sent;
         size_t chunk = left < CHUNK_BYTES ? (size_t)left : CHUNK_BYTES;
-        ssize_t n = send(c->fd, pattern_at(c, c->sent), chunk, MSG_NOSIGNAL);
+        ssize_t n = send(c->fd, bytes_at(c, c->sent, chunk), chunk, MSG_NOSIGNAL);
         if (n < 0 && errno == EINTR) continue;
         if (n < 0 && errno == EAGAIN) break;
         if (n < 0) die_at(t, c, c->sent, strerror(errno));
@@ -176,22 +241,20 @@ static void conn_send(struct target *t, struct conn *c)
     want_out(t, c, c->sent < c->goal);
 }
 
-/* Begin `count` messages; together they leave in one send where they fit. */
-static void conn_begin(struct target *t, struct conn *c, uint64_t count, uint64_t now)
+/* Begin the next messages; together they leave in one send where they fit. */
+static void conn_begin(struct target *t, struct conn *c, uint64_t now)
 {
-    uint64_t message = c->goal / (uint64_t)options.size_bytes;
-    for (uint64_t i = 0; i < count; i++)
-        c->started_ns[(message + i) % (uint64_t)options.pipeline] = now;
-    c->goal += count * (uint64_t)options.size_bytes;
+    c->started_ns = now;
+    c->goal += (uint64_t)options.pipeline * message_bytes();
     conn_send(t, c);
 }
 
 static void conn_verify(const struct target *t, const struct conn *c, size_t n)
 {
-    const unsigned char *expected = pattern_at(c, c->received);
     size_t i = 0;
     char what[64];
     if (c->received + n > c->sent) die_at(t, c, c->sent, "more bytes came back than were sent");
+    const unsigned char *expected = bytes_at(c, c->received, n);
     if (memcmp(arrived, expected, n) == 0) return;
     while (arrived[i] == expected[i]) i++;
     snprintf(what, sizeof what, "expected byte 0x%02x, got 0x%02x", expected[i], arrived[i]);
@@ -214,17 +277,17 @@ static void on_readable(struct turn *turn, struct conn *c)
 {
     size_t n = conn_receive(turn->target, c);
     if (n == 0) return;
-    uint64_t size = (uint64_t)options.size_bytes, now = now_ns();
-    uint64_t message = c->received / size, end = (c->received + n) / size;
-    uint64_t completed = end - message;
+    uint64_t size = message_bytes(), now = now_ns();
+    uint64_t completed = (c->received + n) / size - c->received / size;
     c->received += n;
     c->progress_ns = now;
-    for (; message < end; message++)
-        histogram_add(&turn->latency_ns, now - c->started_ns[message % (uint64_t)options.pipeline]);
-    if (!turn->draining && completed > 0)
-        conn_begin(turn->target, c, completed, now);
-    else if (c->received == c->goal)
+    for (uint64_t i = 0; i < completed; i++) histogram_add(&turn->latency_ns, now - c->started_ns);
+    if (turn->latency_ns.total >= turn->messages_max) turn->draining = true;
+    if (c->received < c->goal) return;
+    if (turn->draining)
         turn->waiting--;
+    else
+        conn_begin(turn->target, c, now);
 }
 
 /* ---- one turn ------------------------------------------------------------ */
@@ -257,16 +320,17 @@ static uint64_t turn_drive(struct turn *turn)
 {
     uint64_t begin = now_ns(), now = begin, stall_check = begin + NS_PER_S;
     turn->end_ns = begin + (uint64_t)options.turn_ms * 1000000;
+    turn->messages_max = options.messages > 0 ? (uint64_t)options.messages : UINT64_MAX;
     turn->waiting = options.connections;
     for (int i = 0; i < options.connections; i++) {
         struct conn *c = &turn->target->conns[i];
         c->progress_ns = now_ns();
-        conn_begin(turn->target, c, (uint64_t)options.pipeline, c->progress_ns);
+        conn_begin(turn->target, c, c->progress_ns);
     }
     while (turn->waiting > 0) {
         poll_events(turn, WAIT_MS);
         now = now_ns();
-        turn->draining = now >= turn->end_ns;
+        if (now >= turn->end_ns && options.messages == 0) turn->draining = true;
         if (now >= stall_check) {
             check_stall(turn->target, now);
             stall_check = now + NS_PER_S;
@@ -288,13 +352,19 @@ static uint64_t server_cpu_ns(const struct target *t)
     return t->has_clock ? clock_ns(t->cpu_clock) : 0;
 }
 
+static uint64_t loader_cpu_ns(void)
+{
+    return clock_ns(CLOCK_PROCESS_CPUTIME_ID) +
+           (options.has_beside ? clock_ns(options.beside_clock) : 0);
+}
+
 static void turn_run(struct target *t, int round)
 {
     static struct turn turn;
     turn = (struct turn){.target = t};
-    uint64_t server = server_cpu_ns(t), loader = clock_ns(CLOCK_PROCESS_CPUTIME_ID);
+    uint64_t server = server_cpu_ns(t), loader = loader_cpu_ns();
     uint64_t duration = turn_drive(&turn);
-    loader = clock_ns(CLOCK_PROCESS_CPUTIME_ID) - loader;
+    loader = loader_cpu_ns() - loader;
     turn_settle(&turn);
     server = server_cpu_ns(t) - server;
 
@@ -340,7 +410,6 @@ static void conn_open(struct target *t, struct conn *c, int index)
 {
     int on = 1;
     c->index = index;
-    c->started_ns = allocate((size_t)options.pipeline, sizeof *c->started_ns);
     c->fd = socket(t->address.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (c->fd < 0) die("socket: %s", strerror(errno));
     if (connect(c->fd, (struct sockaddr *)&t->address, t->address_bytes) != 0)
@@ -393,6 +462,14 @@ static void parse_address(struct target *t, const char *host, int port)
     }
 }
 
+static clockid_t cpu_clock_of(const char *who, const char *pid)
+{
+    clockid_t clock;
+    int err = clock_getcpuclockid(parse_number("pid", pid, 1 << 22), &clock);
+    if (err != 0) die("%s: pid %s: %s", who, pid, strerror(err));
+    return clock;
+}
+
 /* name=host:port[,pid], an IPv6 host in brackets; cuts the text into its parts. */
 static void parse_target(struct target *t, char *text)
 {
@@ -414,16 +491,20 @@ static void parse_target(struct target *t, char *text)
     parse_address(t, host, parse_number("port", port, 65535));
     if (pid == NULL) return;
     t->has_clock = true;
-    int err = clock_getcpuclockid(parse_number("pid", pid, 1 << 22), &t->cpu_clock);
-    if (err != 0) die("%s: pid %s: %s", t->name, pid, strerror(err));
+    t->cpu_clock = cpu_clock_of(t->name, pid);
 }
 
 static void parse_options(int argc, char **argv)
 {
-    static const struct option known[] = {
-        {"connections", required_argument, NULL, 'c'}, {"size", required_argument, NULL, 's'},
-        {"pipeline", required_argument, NULL, 'p'},    {"turns", required_argument, NULL, 't'},
-        {"turn-ms", required_argument, NULL, 'm'},     {0}};
+    static const struct option known[] = {{"connections", required_argument, NULL, 'c'},
+                                          {"size", required_argument, NULL, 's'},
+                                          {"pipeline", required_argument, NULL, 'p'},
+                                          {"turns", required_argument, NULL, 't'},
+                                          {"turn-ms", required_argument, NULL, 'm'},
+                                          {"messages", required_argument, NULL, 'n'},
+                                          {"beside", required_argument, NULL, 'b'},
+                                          {"frames", no_argument, NULL, 'f'},
+                                          {0}};
     int which;
     while ((which = getopt_long(argc, argv, "", known, NULL)) != -1) {
         switch (which) {
@@ -434,9 +515,16 @@ static void parse_options(int argc, char **argv)
         case 'p': options.pipeline = parse_number("--pipeline", optarg, PIPELINE_MAX); break;
         case 't': options.turns = parse_number("--turns", optarg, TURNS_MAX); break;
         case 'm': options.turn_ms = parse_number("--turn-ms", optarg, TURN_MAX_MS); break;
+        case 'n': options.messages = parse_number("--messages", optarg, MESSAGES_MAX); break;
+        case 'f': options.frames = true; break;
+        case 'b':
+            options.has_beside = true;
+            options.beside_clock = cpu_clock_of("--beside", optarg);
+            break;
         default:
-            die("usage: load [--connections N] [--size BYTES] [--pipeline N] [--turns N] "
-                "[--turn-ms N] name=host:port[,pid] ...");
+            die("usage: load [--connections N] [--size BYTES] [--pipeline N] [--frames] "
+                "[--turns N] [--turn-ms N | --messages N] [--beside PID] "
+                "name=host:port[,pid] ...");
         }
     }
 }

@@ -209,12 +209,6 @@ end
 
 -- ---- what a test leaves behind ----
 
-function helper.descriptors()
-  local count = 0
-  for _ in lfs.dir("/proc/self/fd") do count = count + 1 end
-  return count
-end
-
 function helper.slice_stats()
   local stats = ffi.new("struct neap_slice_stats")
   C.neap_slice_stats(stats)

@@ -77,16 +77,41 @@ describe("a task", function()
     peer:close()
   end)
 
-  it("cannot wait in a coroutine that the script made; that raises and names neap.wrap", function()
+  it("cannot wait in a coroutine that the script made; what that yields names neap.wrap", function()
     local conn, peer = helper.pair()
     local own = coroutine.create(function() raises("neap.wrap", function() conn:read(1); end) end)
-    local ok, err = coroutine.resume(own)
-    assert(ok, err)
+    local ok, wait = coroutine.resume(own)
+    assert.is_true(ok)
+    assert.matches("neap.wrap", tostring(wait), 1, true)
+    raises("neap.wrap", function() local _ = wait.field; end)
+    raises("neap.wrap", function() local _ = wait .. "text"; end)
+    raises("neap.wrap", function() wait(); end)
+    ok, wait = coroutine.resume(own) -- it raises there
+    assert(ok, wait)
     -- and nothing was broken by it
     peer:send("x")
     assert(conn:read(1)):release()
     conn:close()
     peer:close()
+  end)
+
+  it("are told of a wait in a coroutine of the script's when they wait themselves", function()
+    local conn, peer = helper.pair()
+    local other, other_peer = helper.pair()
+    coroutine.wrap(function() conn:read(1) end)() -- and never again
+    raises("neap.wrap", function() other:read(1); end)
+    peer:send("x") -- wakes nobody who waits for something else
+    neap.spawn(function() helper.turn() other_peer:send("y") end)
+    local got = assert(other:read(1))
+    assert.equal("y", got:str())
+    got:release()
+    assert(conn:read(1)):release()
+    for _, thing in ipairs { conn, peer, other, other_peer } do thing:close() end
+  end)
+
+  it("cannot sleep in a coroutine that the script made", function()
+    local own = coroutine.create(function() raises("neap.wrap", function() neap.sleep(1); end) end)
+    assert(coroutine.resume(own))
   end)
 
   it("can read what is there already in a coroutine of its own", function()
@@ -351,6 +376,29 @@ describe("in a stock luajit", function()
     ]])
     assert.equal("", run.err)
     assert.equal("end\n", run.out)
+    assert.equal(0, run.status)
+  end)
+
+  it("stop() in a task ends a wait of the main chunk with an error, and later ones work", function()
+    local run = helper.stock([[
+      local neap = require("neap")
+      neap.stop() -- nothing to stop
+      neap.spawn(function() neap.sleep(0.001) neap.stop() end)
+      print(pcall(neap.sleep, 1000))
+      print(neap.sleep(0.001))
+    ]])
+    assert.equal("false\tinterrupted\ntrue\n", run.out)
+    assert.equal("", run.err)
+    assert.equal(0, run.status)
+  end)
+
+  it("a wait of the main chunk ends with the task that it waits for", function()
+    local run = helper.stock([[
+      local neap = require("neap")
+      live = assert(neap.listen("tcp://127.0.0.1:0", print))
+      print((neap.spawn(function() return "joined" end):join()))
+    ]])
+    assert.equal("joined\n", run.out)
     assert.equal(0, run.status)
   end)
 

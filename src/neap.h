@@ -45,6 +45,7 @@ enum neap_err {
     NEAP_E_CANCELLED = -21,   /* the waiting task was cancelled */
     NEAP_E_IDLE = -22,        /* nothing came or went for the idle timeout */
     NEAP_E_DESCRIPTOR = -23,  /* no inherited descriptor has this number, or it is no such thing */
+    NEAP_E_CANNOT_WAIT = -24, /* misuse: the task is inside a C function */
     NEAP_E_SYSTEM = -1000     /* another failure of the system: this minus its errno */
 };
 
@@ -121,6 +122,9 @@ int neap_pool_release(uint32_t slot, uint32_t gen);
 
 /* own: borrows.  err: STALE. */
 int neap_pool_stats(uint32_t slot, uint32_t gen, struct neap_pool_stats *stats);
+
+/* The sums over all pools of the process, those that have ended included. */
+void neap_pools_stats(struct neap_pool_stats *stats);
 
 /* Give all free bufs back to the system. Returns the bytes. err: STALE (-1 as a double). */
 double neap_pool_trim(uint32_t slot, uint32_t gen);
@@ -421,6 +425,7 @@ enum neap_readiness {
     NEAP_READY_WRITE = 2,   /* a stream's queue is low again, or it failed */
     NEAP_READY_CONNECT = 4, /* a stream is connected, or could not be */
     NEAP_READY_ACCEPT = 8,  /* a listener has connections (slot: the listener's) */
+    NEAP_READY_INPUT = 64,  /* standard input can be read (slot: 0) */
     NEAP_READY_TIMER = 32,  /* a timer's time has come (slot: the timer's) */
     NEAP_READY_SIGNAL = 16  /* a signal came (slot: its number) */
 };
@@ -485,6 +490,10 @@ void neap_clock_thaw(struct neap_loop *loop);
 /* Move a clock that stands to the next time at which something is due, which is marked then;
  * if that is past `until`, to `until`, and return false. */
 bool neap_clock_advance(struct neap_loop *loop, double until);
+
+/* Let NEAP_READY_INPUT arrive when descriptor 0 can be read without waiting, or has ended: once
+ * for each call; or let it not arrive any more. */
+void neap_loop_watch_input(struct neap_loop *loop, bool on);
 
 /* ---- Streams and listeners ------------------------------------------------------------- */
 

@@ -22,7 +22,7 @@ local LUA_LAYERS = {
   { name = "operations", "ops", "metrics", "leaks", "inspector", "testing",
     "process" },
   { name = "the whole", "init" },
-  { name = "the command", "command" },
+  { name = "the command", "prompt", "command" },
 }
 
 -- What the two halves have to do with each other; only drawn.

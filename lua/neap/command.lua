@@ -1,58 +1,220 @@
---- The neap command: runs a script in a task, then the loop until nothing is left.
+--- The neap command: does what its command line says, as lua does, then runs the loop until
+--- nothing is left.
+
+local ffi = require("ffi")
+
+ffi.cdef("const char *neap_host_header(void);")
+ffi.cdef((ffi.string(ffi.C.neap_host_header()):gsub("const char %*neap_host_header%(void%);", "")))
 
 local task = require("neap.task")
 local neap = require("neap")
+local prompt = require("neap.prompt")
 
-local usage = [[
-usage: neap script.lua [arguments]     run a script, then the loop until nothing is left
-       neap test [busted arguments]    run busted specs inside the runtime
-       neap -v                         print the version
-]]
+local host = ffi.C
 
-local function run_main(main)
+local usage = [=[
+usage: neap [options] [script [arguments]]   run a script, then the loop until nothing is left
+       neap [options] test [arguments]       run busted, and the specs inside the runtime
+options, as those of lua and luajit:
+  -e chunk   run this Lua text
+  -l name    require this module
+  -j cmd     control the JIT compiler
+  -i         a prompt, after the script
+  -v         print the version
+  --         no more options
+  -          run standard input, no more options
+and neap's own:
+  --stats    print counters to standard error at exit
+  -h, --help print this
+]=]
+
+-- ---- what there is to do ----
+
+local Complaint = {} -- an error that needs no traceback
+
+local function complain(message)
+  error(setmetatable({ message = message }, Complaint), 0)
+end
+
+local function loaded(chunk, message)
+  return chunk or complain(message)
+end
+
+-- What is called has no name here, and no frame is lost: so a traceback says "in main chunk".
+local function run_text(text, name)
+  loaded(load(text, name, "t"))()
+  return
+end
+
+local function run_file(path, arguments)
+  loaded(loadfile(path))(unpack(arguments, 1, #arguments))
+  return
+end
+
+local function split_commas(text)
+  local words = {}
+  for word in (text .. ","):gmatch("(.-),") do words[#words + 1] = word end
+  return words
+end
+
+-- `on`, `off`, `flush` …, or a module jit.* with a function start: as in -jv, -jdump=+rs,x.txt
+local function control_jit(command)
+  local name, options = command:match("^([^=]*)=?(.*)$")
+  local fn = jit[name]
+  if type(fn) ~= "function" then
+    local ok, module = pcall(require, "jit." .. name)
+    fn = ok and type(module) == "table" and module.start
+    if not fn then complain("unknown LuaJIT command, or no module jit." .. name) end
+  end
+  if options == "" then return fn() end
+  return fn(unpack(split_commas(options)))
+end
+
+local function run_init()
+  local init = os.getenv("LUA_INIT")
+  if not init then return end
+  if init:sub(1, 1) == "@" then return run_file(init:sub(2), {}) end
+  return run_text(init, "=LUA_INIT")
+end
+
+local function run_specs()
+  require("busted.runner")({ standalone = false }) -- looks at who calls it: no tail call
+  return
+end
+
+-- ---- the command line ----
+
+local steps_of = {
+  e = function(text) return function() return run_text(text, "=(command line)") end end,
+  l = function(name) return function() return require(name) end end,
+  j = function(command) return function() return control_jit(command) end end,
+}
+
+local flags_of = {
+  ["-i"] = { "interactive", "version" },
+  ["-v"] = { "version" },
+  ["-h"] = { "help" },
+  ["--help"] = { "help" },
+  ["--stats"] = { "stats" },
+}
+
+--- @return table|nil line steps, and flags by name; script: the index of the first word that is
+--- no option
+--- @return string|nil complaint
+local function parse(words)
+  local line = { steps = {}, script = #words + 1 }
+  local i = 1
+  while i <= #words do
+    local word = words[i]
+    local letter, rest = word:match("^%-([elj])(.*)$")
+    if word:sub(1, 1) ~= "-" or word == "-" then
+      line.script, line.stdin, line.test = i, word == "-", word == "test"
+      return line
+    elseif word == "--" then
+      line.script = i + 1
+      return line
+    elseif flags_of[word] then
+      for _, flag in ipairs(flags_of[word]) do line[flag] = true end
+    elseif letter then
+      if rest == "" then
+        i = i + 1
+        rest = words[i]
+        if not rest then return nil, "option -" .. letter .. " needs an argument" end
+      end
+      line.executes = line.executes or letter == "e"
+      line.steps[#line.steps + 1] = steps_of[letter](rest)
+    else
+      return nil, "unknown option " .. word
+    end
+    i = i + 1
+  end
+  return line
+end
+
+--- The global `arg`: the script at 0, its arguments from 1, what stands before it below 0.
+local function arguments_of(words, script)
+  local arguments = {}
+  for i = 0, #words do arguments[i - script] = words[i] end
+  return arguments
+end
+
+--- Decides what to do without a script. A terminal gets a prompt, anything else is a script.
+local function without_script(line)
+  if line.interactive or line.executes or line.version then return end
+  if host.neap_host_interactive() then
+    line.interactive, line.version = true, true
+  else
+    line.stdin = true
+  end
+end
+
+-- ---- running ----
+
+local function run_line(line, arguments, has_script)
+  run_init()
+  if line.version then print("neap " .. neap.version .. ", " .. jit.version) end
+  for _, step in ipairs(line.steps) do step() end
+  if line.test then return run_specs() end
+  if line.stdin then return run_file(nil, arguments) end
+  if has_script then return run_file(arguments[0], arguments) end
+end
+
+-- The frames of this file are of no interest.
+local function without_own_frames(text)
+  return (text:gsub("^[^\n]*/neap/command%.lua:%d+: ", "")
+    :gsub("\n%s+[^\n]*/neap/command%.lua:[^\n]*", ""))
+end
+
+local function report(err, text)
+  if getmetatable(err) == Complaint then
+    io.stderr:write("neap: ", err.message, "\n")
+  elseif err ~= nil then -- a failing busted run raises nil, having said all there is to say
+    io.stderr:write("neap: ", without_own_frames(text), "\n")
+  end
+end
+
+--- Run a function in a task, and the loop until nothing is left (or, for a prompt, until the
+--- function has returned).
+--- @return boolean failed, boolean stopped
+local function run_main(main, interactive)
   local failed = false
-  task.start(main, {
+  local started = task.start(main, {
     on_error = function(err, text)
       failed = true
-      -- a failing busted run raises nil, having said all there is to say
-      if err ~= nil then io.stderr:write("neap: ", text, "\n") end
+      report(err, text)
       task.stop()
     end,
   })
-  task.run()
-  return failed and 1 or 0
+  local stopped = task.run_until(interactive and started or nil)
+  return failed, stopped
 end
 
-local function run_script(path, arguments)
-  _G.arg = arguments
-  local main, message = loadfile(path)
-  if not main then
-    io.stderr:write("neap: ", message, "\n")
-    return 1
-  end
-  return run_main(function() return main(unpack(arguments)) end)
-end
-
-local function run_specs(arguments)
-  _G.arg = arguments
-  return run_main(function()
-    require("busted.runner")({ standalone = false })
-  end)
+local function leave_prompt()
+  task.start(task.stop, {})
+  task.run_until()
 end
 
 --- @param words string[] the command line, the program's own name at 0
 --- @return integer the exit status
 return function(words)
-  local command = words[1]
-  if command == "-v" then
-    print("neap " .. neap.version .. ", " .. jit.version)
-    return 0
-  elseif not command or command:sub(1, 1) == "-" then
-    io.stderr:write(command and "neap: unknown option " .. command .. "\n" or "", usage)
+  local line, complaint = parse(words)
+  if not line then
+    io.stderr:write("neap: ", complaint, "\n", usage)
     return 1
+  elseif line.help then
+    io.write(usage)
+    return 0
   end
-  local arguments = { [0] = command, [-1] = words[0] }
-  for i = 2, #words do arguments[i - 1] = words[i] end
-  if command == "test" then return run_specs(arguments) end
-  return run_script(command, arguments)
+  if line.stats then host.neap_host_stats_at_exit() end
+  local has_script = line.script <= #words
+  if not has_script then without_script(line) end
+  _G.arg = arguments_of(words, line.script)
+  local main = function() return run_line(line, _G.arg, has_script) end
+  local failed, stopped = run_main(main, line.interactive)
+  if failed then return 1 end
+  if line.interactive and not stopped then
+    prompt.run()
+    leave_prompt()
+  end
+  return 0
 end

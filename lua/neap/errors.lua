@@ -54,6 +54,9 @@ end
 --- ended in an error of its own or in one of the outside world.
 function M.noted(_message, _name) end
 
+--- Raises that the running task cannot wait where it is; the scheduler knows why.
+function M.cannot_wait() end
+
 --- The outside world failed: `nil, message, name`.
 --- @param message string what was tried, where, with whom, and why it failed
 function M.fail(message, name)
@@ -65,6 +68,7 @@ end
 --- @param what string what was tried, where, with whom
 --- @param code integer a negative enum neap_err
 function M.failure(what, code)
+  if code == C.NEAP_E_CANNOT_WAIT then M.cannot_wait() end
   return M.fail(what .. ": " .. M.text(code), M.name(code))
 end
 

@@ -36,25 +36,27 @@ local M = {}
 --- @field peer string the address of the other side
 local Stream, Listener = {}, {}
 
--- Who waits, by slot; no entry keeps a connection from being collected.
-local readers, writers = {}, {}
+-- Who waits, by slot, and in which of its waits; no entry keeps a connection from being collected.
+local readers, reader_waits = {}, {}
+local writers, writer_waits = {}, {}
 local acceptors = {}
 local timeouts = {} -- seconds that a wait may take, by slot of the connection
 local kept = {}     -- connections that outlive their handler: slot → gen
 
 local function wake_reader(slot)
   local waiting = readers[slot]
-  if waiting then task.wake(waiting) end
+  if waiting then task.wake(waiting, reader_waits[slot], 0) end
 end
 
 local function wake_writer(slot)
   local waiting = writers[slot]
-  if waiting then task.wake(waiting) end
+  if waiting then task.wake(waiting, writer_waits[slot], 0) end
 end
 
 -- For whoever runs in a task: the one that waits goes on when this one gives control up.
-local function wake_later(waiting)
-  if waiting then task.wake_later(waiting, waiting.token) end
+local function wake_later(slot)
+  if readers[slot] then task.wake_later(readers[slot], reader_waits[slot]) end
+  if writers[slot] then task.wake_later(writers[slot], writer_waits[slot]) end
 end
 
 task.on_ready(C.NEAP_READY_READ, wake_reader)
@@ -90,25 +92,28 @@ local function take_connection(made)
     C.neap_stream_finalize)
 end
 
-local function busy(what)
-  check.raise("conn: another task is already " .. what .. " this connection")
+-- Nobody else may wait for the same.
+local function check_free(waiting, number, what)
+  if waiting and waiting.wait == number then
+    check.raise("conn: another task is already " .. what .. " this connection")
+  end
 end
 
 --- The reader has no bytes and the system none either: wait until it has.
 local function fill(self)
   local slot = self.slot
-  local me = prepare()
-  if readers[slot] then busy("reading") end
-  readers[slot] = me
+  local me, number = prepare()
+  check_free(readers[slot], reader_waits[slot], "reading")
+  readers[slot], reader_waits[slot] = me, number
   local code = wait(me, timeouts[slot])
   readers[slot] = false
   return code < 0 and code or AGAIN
 end
 
 local function wait_writable(slot, what)
-  local me = prepare()
-  if writers[slot] then busy(what) end
-  writers[slot] = me
+  local me, number = task.prepare_strictly()
+  check_free(writers[slot], writer_waits[slot], what)
+  writers[slot], writer_waits[slot] = me, number
   local code = wait(me, timeouts[slot])
   writers[slot] = false
   return code
@@ -189,8 +194,8 @@ end
 
 -- Where a write will wait it raises before it has taken anything.
 local function check_can_wait(self)
-  prepare()
-  if writers[self.slot] then busy("writing") end
+  task.prepare_strictly()
+  check_free(writers[self.slot], writer_waits[self.slot], "writing")
 end
 
 local function write_list(self, list)
@@ -310,8 +315,7 @@ function Stream:close()
   local slot = self.slot
   if C.neap_stream_close(slot, self.gen) < 0 then return end
   ffi.gc(self, nil)
-  wake_later(readers[slot])
-  wake_later(writers[slot])
+  wake_later(slot)
 end
 
 ffi.metatype(stream_t, {

@@ -200,16 +200,19 @@ function M.install(methods, kind)
     return true
   end
 
+  -- No closure: there is one such loop for each connection that is served.
+  local function next_chunk(self)
+    local chunk, message, name = methods.read_any(self)
+    if chunk or name == "eof" then return chunk end
+    error(message, 0)
+  end
+
   --- Iterates over what comes; ends at the end of the stream, raises any other error.
   --- own: returns owned, each slice
-  --- @return fun(): neap.Slice|nil next for a `for` loop
+  --- @return fun(conn: any): neap.Slice|nil next, any conn for a `for` loop
   function methods:chunks()
     check_self(self, "chunks")
-    return function()
-      local chunk, message, name = self:read_any()
-      if not chunk and name ~= "eof" then error(message, 0) end
-      return chunk
-    end
+    return next_chunk, self
   end
 
   --- Iterates over lines, as strings without their ends; an unterminated last one is yielded

@@ -2,8 +2,14 @@
 ---
 --- A task that waits registers itself where it will be woken and gives control up; the loop
 --- polls, resumes whoever is ready, and flushes what they wrote. Who registers itself clears
---- that when it goes on, whatever woke it; a wake-up that waits in the queue has the token of
---- its wait, so that it finds out when it comes too late. All state is in this file.
+--- that when it goes on, whatever woke it; a wake-up that waits in the queue knows the number of
+--- the wait that it is for, so that it finds out when it comes too late. All state is in this
+--- file.
+---
+--- What a task costs while it waits is this table of four fields and a coroutine, whose stack
+--- LuaJIT doubles when a C function is called with less than 20 slots left. So nothing that a
+--- connection does to read calls one, `coroutine.running` included: a read in a coroutine that
+--- the script made itself is found out when that is resumed, or what it yielded is used.
 
 local ffi = require("ffi")
 local abi = require("neap.abi")
@@ -15,8 +21,9 @@ local C = abi.C
 local create, resume, yield = coroutine.create, coroutine.resume, coroutine.yield
 local running, status = coroutine.running, coroutine.status
 local isyieldable = coroutine.isyieldable
+local band = require("bit").band
 local traceback = debug.traceback
-local type, pcall, tostring = type, pcall, tostring
+local type, pcall, tostring, error = type, pcall, tostring, error
 
 local CANCELLED = C.NEAP_E_CANCELLED
 local DRAIN_SECONDS = 2
@@ -40,14 +47,27 @@ if loop == nil then error("neap: the system has no memory, or no epoll, for the 
 M.loop = loop
 
 local entry = ffi.new("struct neap_ready")
-local WAITING = {}       -- what a waiting task yields
+local OWN_COROUTINE = "neap: a coroutine that the script made itself cannot wait: make it with "
+  .. "neap.wrap, or start a task with neap.spawn"
 local current            -- the task that runs; nil outside of all
-local outside = { token = 0 } -- waits outside of a task: the loop runs inside the call
-local queue, first, last = {}, 1, 0 -- tasks to start or to wake in this turn
+local outside = { wait = 0 } -- waits outside of a task: the loop runs inside the call
+local queue, first, last = {}, 1, 0 -- tasks to start or to wake in this turn …
+local queue_waits = {}   -- … and the number of the wait that each is in, to wake it
 local waiting_count = 0  -- tasks that gave control up and were not woken yet
 local stopping = false
 local failures = 0       -- tasks that ended in an error
 local started            -- told of each task, if somebody asked
+
+local function raise_own_coroutine() check.raise(OWN_COROUTINE) end
+
+-- What a waiting task yields. A script sees it when a coroutine of its own has waited.
+local WAITING = setmetatable({}, {
+  __index = raise_own_coroutine, __newindex = raise_own_coroutine, __call = raise_own_coroutine,
+  __concat = raise_own_coroutine, __len = raise_own_coroutine, __unm = raise_own_coroutine,
+  __add = raise_own_coroutine, __sub = raise_own_coroutine, __lt = raise_own_coroutine,
+  __le = raise_own_coroutine, __tostring = function() return OWN_COROUTINE end,
+  __metatable = "a wait",
+})
 
 -- ---- the end of a task ----
 
@@ -107,12 +127,25 @@ local function report(task, err)
     origin_line(task), "\n")
 end
 
+-- The number of a task's wait is odd while it waits; the task makes it so, and who wakes it ends
+-- that. Odd in a task that runs: a coroutine of the script's own waits in its name.
+local function waits(task)
+  return band(task.wait, 1) == 1
+end
+
+local function next_wait(task)
+  task.wait = task.wait + 1
+end
+
 local function finish(task, ok, result, second, third, fourth)
   local kind = task.kind
   if ok and status(task.co) ~= "dead" then
     ok, result = false, "coroutine.yield gave control to nobody: a task waits by calling "
       .. "what waits (conn:read, …); a coroutine of your own is resumed by you"
+  elseif ok and waits(task) then
+    ok, result = false, OWN_COROUTINE
   end
+  if waits(task) then next_wait(task) end
   if not ok then
     if kind.on_error then kind.on_error(result, traceback(task.co, shown(result)))
     else report(task, result) end
@@ -121,18 +154,16 @@ local function finish(task, ok, result, second, third, fourth)
   if kind.on_end then kind.on_end(task) end
   local joiners = task.joiners
   if not joiners then return end
-  for i = 1, #joiners do M.wake_later(joiners[i].task, joiners[i].token) end
+  for i = 1, #joiners do M.wake_later(joiners[i].task, joiners[i].wait) end
 end
 
 -- No vararg function: LuaJIT compiles no return from one that was resumed.
 local function go(task, argument)
   local previous = current
-  if task.waiting then waiting_count = waiting_count - 1 end
-  current, task.waiting = task, false
+  current = task
   local ok, result, second, third, fourth = resume(task.co, argument)
   current = previous
   if ok and result == WAITING then
-    task.waiting = true
     waiting_count = waiting_count + 1
   else
     finish(task, ok, result, second, third, fourth)
@@ -169,100 +200,132 @@ local function in_the_way()
   return info and info.name or "a C function", "call what waits before or after it"
 end
 
-local function cannot_wait(task)
-  if running() ~= task.co then
-    check.raise("neap: a coroutine that the script made itself cannot wait: make it with "
-      .. "neap.wrap, or start a task with neap.spawn")
-  end
+local CANNOT_WAIT = C.NEAP_E_CANNOT_WAIT
+
+function errors.cannot_wait()
   local name, way_round = in_the_way()
   check.raise(("neap: nothing can wait inside %s, which is C code that LuaJIT cannot leave and "
     .. "enter again: %s"):format(name, way_round))
 end
 
---- The task that is about to wait, with a token of its own; raises where none can. Register it
---- where it shall be woken, wait, and clear that.
+--- The task that is about to wait, and the number of its wait. Register both where it shall be
+--- woken, let it wait, and clear that, whatever the outcome.
 function M.prepare()
   local task = current or outside
-  if running() ~= task.co or (current and not isyieldable()) then cannot_wait(task) end
-  task.token = task.token + 1
-  return task, task.token
+  if waits(task) then
+    next_wait(task) -- told once
+    raise_own_coroutine()
+  end
+  if task == outside and running() then raise_own_coroutine() end
+  return task, task.wait + 1
+end
+
+--- The same, but raises at once where a wait cannot be, with nothing done yet.
+function M.prepare_strictly()
+  local task, wait = M.prepare()
+  if running() ~= task.co then raise_own_coroutine() end
+  if current and not isyieldable() then errors.cannot_wait() end
+  return task, wait
 end
 
 local turn
 
+local in_turns = false -- the loop runs inside a wait that is outside of all tasks
+
 local function run_until_woken()
-  outside.woken, outside.waiting = false, true
-  while not outside.woken do turn(true) end
-  outside.waiting = false
+  in_turns, stopping = true, false
+  while waits(outside) and not stopping do turn(true) end
+  in_turns = false
+  if waits(outside) then
+    next_wait(outside)
+    outside.cancelled = true
+  end
+  return outside.code
 end
 
 local timers = {} -- who waits no longer than until it fires, by slot
+local timer_waits = {}
 local made_timer = ffi.new("struct neap_handle")
 
-local function wait_for(task, seconds)
+-- Who was not woken is in a coroutine that the script resumed itself, or inside C code.
+local function not_woken(task, ok)
+  if waits(task) then next_wait(task) end
+  if ok then raise_own_coroutine() end
+  return CANNOT_WAIT
+end
+
+-- Returns what it was woken with.
+local function suspend(task)
+  local wait = task.wait + 1
+  task.wait = wait
+  if task == outside then return run_until_woken() end
+  local ok, code = pcall(yield, WAITING)
+  if task.wait == wait or not code then return not_woken(task, ok) end
+  return code
+end
+
+local function suspend_for(task, seconds)
   local code = C.neap_timer_set(loop, seconds, made_timer)
   if code < 0 then return code end
   local slot, gen = made_timer.slot, made_timer.gen
-  timers[slot], task.timed_out = task, false
-  if task == outside then run_until_woken() else yield(WAITING) end
-  if task.timed_out then return C.NEAP_E_TIMEOUT end
+  timers[slot], timer_waits[slot] = task, task.wait + 1
+  code = suspend(task)
   timers[slot] = false
   C.neap_timer_clear(slot, gen)
-  return 0
+  return code
 end
 
 --- Give control up until somebody wakes the task, for so many seconds at most.
 --- @param seconds? number
---- @return integer code 0, or NEAP_E_TIMEOUT, NEAP_E_CANCELLED, NEAP_E_MEMORY
+--- @return integer code 0, or NEAP_E_TIMEOUT, NEAP_E_CANCELLED, NEAP_E_MEMORY, NEAP_E_CANNOT_WAIT
 function M.wait(task, seconds)
-  local code = 0
-  if task.cancelled then code = CANCELLED
-  elseif seconds then code = wait_for(task, seconds)
-  elseif task == outside then run_until_woken()
-  else yield(WAITING) end
+  local code = CANCELLED
+  if not task.cancelled then
+    if seconds then
+      code = suspend_for(task, seconds)
+    else
+      code = suspend(task)
+    end
+  end
   if task.cancelled then
-    task.cancelled = false -- once: what cleans up may wait
+    task.cancelled = nil -- once: what cleans up may wait
+    if task == outside then error("interrupted", 0) end -- by a stop or a signal
     return CANCELLED
   end
   return code
 end
 
---- Wake a task that waits.
-local function wake(task)
+--- Wake a task, if that wait of it is not over, with the code that the wait returns.
+local function wake(task, wait, code)
+  if task.wait ~= wait then return end
+  next_wait(task)
   if task == outside then
-    outside.woken = true
+    outside.code = code
   else
-    go(task)
+    waiting_count = waiting_count - 1
+    go(task, code)
   end
 end
 
 M.wake = wake
 
---- Wake a task when the running one gives control up, if its wait is still the one with that
---- token.
-function M.wake_later(task, token)
+--- The same when the running task gives control up.
+function M.wake_later(task, wait)
   last = last + 1
-  queue[last] = { task = task, token = token }
-end
-
-local function still_waits(task, token)
-  return task.token == token and (task.waiting or task == outside)
+  queue[last], queue_waits[last] = task, wait
 end
 
 local function timer_fired(slot)
   local sleeper = timers[slot]
-  if not sleeper then return end
-  timers[slot] = false
-  sleeper.timed_out = true
-  wake(sleeper)
+  if sleeper then wake(sleeper, timer_waits[slot], C.NEAP_E_TIMEOUT) end
 end
 
 local after_turn = {} -- who goes on once the loop has looked at what is ready
 
 --- Waits until the others have had a turn.
 function M.next_turn()
-  local me, token = M.prepare()
-  after_turn[#after_turn + 1] = { task = me, token = token }
+  local me, wait = M.prepare_strictly()
+  after_turn[#after_turn + 1] = { task = me, wait = wait }
   return M.wait(me)
 end
 
@@ -274,24 +337,36 @@ local function origin_of(level)
 end
 
 local handlers = {} -- what to do with an entry, by enum neap_readiness
+local before_poll
 
 --- Register what a kind of readiness does. @param fn fun(slot: integer)
 function M.on_ready(what, fn)
   handlers[what] = fn
 end
 
+--- Call something before each wait for the system. @param fn function|nil
+function M.before_poll(fn)
+  before_poll = fn
+end
+
 local READ, WRITE = C.NEAP_READY_READ, C.NEAP_READY_WRITE
 local CONNECT, ACCEPT = C.NEAP_READY_CONNECT, C.NEAP_READY_ACCEPT
 local SIGNAL, TIMER = C.NEAP_READY_SIGNAL, C.NEAP_READY_TIMER
+local OF_PROCESS = SIGNAL + C.NEAP_READY_INPUT
 local signal_handlers = {} -- by number
-local band = require("bit").band
+local ending = function() stopping = true end
 
-local function signal_came(number)
+--- What a signal that ends the program does: fn(number), or neap.stop().
+function M.on_ending(fn)
+  ending = fn
+end
+
+handlers[SIGNAL] = function(number)
   local handler = signal_handlers[number]
   if handler then
     M.start(handler.fn, handler)
   else
-    stopping = true
+    ending(number)
   end
 end
 
@@ -305,22 +380,21 @@ local function dispatch(left)
   if band(what, CONNECT) ~= 0 then handlers[CONNECT](slot) end
   if band(what, ACCEPT) ~= 0 then handlers[ACCEPT](slot) end
   if what == TIMER then timer_fired(slot) end
-  if band(what, SIGNAL) ~= 0 then signal_came(slot) end
+  if band(what, OF_PROCESS) ~= 0 then handlers[what](slot) end
   return dispatch(left - 1)
 end
 
 local function start_queued()
   while first <= last do
-    local start = queue[first]
-    queue[first] = nil
+    local task, wait = queue[first], queue_waits[first]
+    queue[first] = false
     first = first + 1
-    local woken = start.task
-    if not start.token then
-      local argument = woken.argument
-      if not woken.kind.on_end then woken.argument = nil end
-      go(woken, argument)
-    elseif still_waits(woken, start.token) then
-      wake(woken)
+    if wait then
+      wake(task, wait, 0)
+    else
+      local argument = task.argument
+      if not task.kind.on_end then task.argument = nil end
+      go(task, argument)
     end
   end
   first, last = 1, 0
@@ -328,8 +402,8 @@ end
 
 local function queue_after_turn()
   for i = 1, #after_turn do
-    last = last + 1
-    queue[last], after_turn[i] = after_turn[i], nil
+    M.wake_later(after_turn[i].task, after_turn[i].wait)
+    after_turn[i] = nil
   end
 end
 
@@ -341,8 +415,13 @@ end
 function turn(block)
   start_queued()
   C.neap_loop_flush(loop)
+  if before_poll then before_poll() end
   local idle = block and first > last and #after_turn == 0 and not stopping
-    and (outside.waiting or busy())
+  if in_turns then
+    idle = idle and waits(outside)
+  else
+    idle = idle and busy()
+  end
   local ready = C.neap_loop_poll(loop, idle and -1 or 0)
   dispatch(ready)
   if #after_turn > 0 then queue_after_turn() end
@@ -369,7 +448,8 @@ local function drain()
 end
 
 -- The signals that end a program; a handler of the script's own stays.
-local function catch_endings(how)
+function M.catch_endings(on)
+  local how = on and C.NEAP_SIGNAL_ONCE or C.NEAP_SIGNAL_DEFAULT
   for i = 1, #ENDINGS do
     if not signal_handlers[ENDINGS[i]] then C.neap_loop_signal(loop, ENDINGS[i], how) end
   end
@@ -393,16 +473,29 @@ function M.on_signal(signal_name, fn)
   signal_handlers[number] = fn and { fn = fn, origin = origin_of(2) }
 end
 
+local function over(task)
+  start_queued() -- the task may end in it, and then no turn shall wait
+  return stopping or not busy() or task and task.done
+end
+
+--- Run the loop until a task has ended, until nothing is left to wait for, or until stop().
+--- @param task? neap.Task
+--- @return boolean stopped
+function M.run_until(task)
+  stopping = false
+  M.catch_endings(true)
+  while not over(task) do turn(true) end
+  local stopped = stopping
+  if stopped then drain() end
+  M.catch_endings(false)
+  stopping = false
+  return stopped
+end
+
 --- Runs the loop until nothing is left to wait for, or until stop(). Inside a task, such as a
 --- script of the neap command, it does nothing: the loop runs anyway.
 function M.run()
-  if current then return end
-  stopping = false
-  catch_endings(C.NEAP_SIGNAL_ONCE)
-  while not stopping and busy() do turn(true) end
-  if stopping then drain() end
-  catch_endings(C.NEAP_SIGNAL_DEFAULT)
-  stopping = false
+  if not current then M.run_until() end
 end
 
 --- Ends the loop after this turn: tasks that wait do not go on. What they wrote is still sent, if
@@ -417,11 +510,10 @@ end
 --- @param kind table what such tasks share: on_end(task), which finds it in task.argument ·
 --- on_error(err, traceback) · origin
 function M.start(fn, kind, argument)
-  local task = setmetatable({ co = create(fn), kind = kind, argument = argument, token = 0,
-    waiting = false }, Task)
+  local task = setmetatable({ co = create(fn), kind = kind, argument = argument, wait = 0 }, Task)
   if started then started(task) end
   last = last + 1
-  queue[last] = { task = task }
+  queue[last], queue_waits[last] = task, false
   return task
 end
 
@@ -470,9 +562,9 @@ function Task:join(seconds)
   if seconds ~= nil then check.seconds(seconds, "task:join: seconds") end
   check_no_circle(self)
   while not self.done do
-    local me, token = M.prepare()
+    local me, wait = M.prepare_strictly()
     self.joiners = self.joiners or {}
-    local joiners, joiner = self.joiners, { task = me, token = token }
+    local joiners, joiner = self.joiners, { task = me, wait = wait }
     joiners[#joiners + 1] = joiner
     me.joining = self
     local code = M.wait(me, seconds)
@@ -492,7 +584,7 @@ function Task:cancel()
   check_task(self, "cancel")
   if self.done then return end
   self.cancelled = true
-  if self.waiting then M.wake_later(self, self.token) end
+  if waits(self) then M.wake_later(self, self.wait) end
 end
 
 --- Waits; other tasks run meanwhile.
@@ -501,7 +593,8 @@ end
 --- @return true|nil ok, string? message, string? name
 function M.sleep(seconds)
   check.seconds(seconds, "neap.sleep: seconds")
-  local code = M.wait(M.prepare(), seconds)
+  local me = M.prepare_strictly()
+  local code = M.wait(me, seconds)
   if code == C.NEAP_E_TIMEOUT then return true end
   return errors.failure("sleep", code)
 end
@@ -520,6 +613,7 @@ end
 --- @return integer own, table<string, integer> outside
 function M.failures() return failures, outside_counts end
 M.origin_of = origin_of
+M.shown = shown
 
 -- ---- for neap.testing ----
 
@@ -531,8 +625,11 @@ function M.running() return current or outside end
 
 --- Let its wait, or the next one, end with "cancelled".
 function M.interrupt(task)
-  task.cancelled = true
-  if task.waiting then M.wake_later(task, task.token) end
+  if task ~= outside then
+    task:cancel()
+  elseif waits(outside) then
+    wake(outside, outside.wait, CANCELLED)
+  end
 end
 
 --- Where a task waits, and where it comes from; nil when it has ended.

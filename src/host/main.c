@@ -10,9 +10,33 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
-enum { PATH_BYTES = PATH_MAX + 64 };
+enum {
+    PATH_BYTES = PATH_MAX + 64,
+    DESCRIPTORS_MAX = 1048576, /* the limit that is set; some systems have a thousand times that */
+};
+
+/* A server may have as many connections as it is allowed to have, without a word to the shell. */
+static void raise_descriptor_limit(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) < 0) return;
+    rlim_t most = limit.rlim_max < DESCRIPTORS_MAX ? limit.rlim_max : DESCRIPTORS_MAX;
+    if (limit.rlim_cur >= most) return;
+    limit.rlim_cur = most;
+    setrlimit(RLIMIT_NOFILE, &limit); /* else it stays as it is */
+}
+
+/* No socket becomes standard input or output because that was closed. */
+static void fill_standard_descriptors(void)
+{
+    int fd;
+    do fd = open("/dev/null", O_RDWR);
+    while (fd >= 0 && fd <= STDERR_FILENO);
+    if (fd >= 0) close(fd);
+}
 
 /* The directory that the program lies in. */
 static bool find_home(char *home)
@@ -94,19 +118,10 @@ static int run(lua_State *L, int argc, char **argv)
     return 1;
 }
 
-/* A socket with the number of a standard stream that was closed would be sent what is printed,
- * so these numbers are taken. */
-static void take_standard_streams(void)
-{
-    int fd;
-    do fd = open("/dev/null", O_RDWR);
-    while (fd >= 0 && fd <= STDERR_FILENO);
-    if (fd >= 0) close(fd);
-}
-
 int main(int argc, char **argv)
 {
-    take_standard_streams();
+    fill_standard_descriptors();
+    raise_descriptor_limit();
     lua_State *L = luaL_newstate();
     if (!L) {
         fprintf(stderr, "neap: no memory for the interpreter\n");

@@ -165,9 +165,14 @@ int neap_pool_take_small(struct neap_pool *pool, size_t size, struct neap_buf **
     return take_rounded(pool, class_rounded(size), true, buf);
 }
 
+static struct neap_pool_stats ended_pools;
+
+static void count_pool(struct neap_pool_stats *sum, const struct neap_pool *pool);
+
 static void maybe_destroy(struct neap_pool *pool)
 {
     if (pool->keepers || !pool->handle_gone || bufs_live(pool)) return;
+    count_pool(&ended_pools, pool);
     neap_assert(pool->stats.bytes_held == 0, "a pool without live bufs ends with none");
     neap_slots_give(&pools, pool->slot);
 }
@@ -278,10 +283,8 @@ void neap_pool_finalize(void *handle)
     neap_pool_release(h->slot, h->gen);
 }
 
-int neap_pool_stats(uint32_t slot, uint32_t gen, struct neap_pool_stats *stats)
+static void read_stats(const struct neap_pool *pool, struct neap_pool_stats *stats)
 {
-    struct neap_pool *pool = neap_pool_of(slot, gen);
-    if (!pool) return NEAP_E_STALE;
     *stats = pool->stats;
     stats->bufs_live = bufs_live(pool);
     stats->bufs_free = pool->bufs_held - bufs_live(pool);
@@ -289,7 +292,34 @@ int neap_pool_stats(uint32_t slot, uint32_t gen, struct neap_pool_stats *stats)
     stats->bytes_live = neap_pool_bytes_live(pool);
     stats->slices_live = stats->slices_made - stats->slices_released - stats->slices_taken -
                          stats->slices_dropped - stats->slices_collected;
+}
+
+int neap_pool_stats(uint32_t slot, uint32_t gen, struct neap_pool_stats *stats)
+{
+    struct neap_pool *pool = neap_pool_of(slot, gen);
+    if (!pool) return NEAP_E_STALE;
+    read_stats(pool, stats);
     return NEAP_OK;
+}
+
+enum { COUNTERS = sizeof(struct neap_pool_stats) / sizeof(uint64_t) };
+
+static void count_pool(struct neap_pool_stats *sum, const struct neap_pool *pool)
+{
+    struct neap_pool_stats stats;
+    read_stats(pool, &stats);
+    const uint64_t *from = (const uint64_t *)&stats;
+    uint64_t *to = (uint64_t *)sum;
+    for (int i = 0; i < COUNTERS; i++) to[i] += from[i]; /* counters are all there is in it */
+}
+
+void neap_pools_stats(struct neap_pool_stats *stats)
+{
+    *stats = ended_pools;
+    for (uint32_t slot = 1; slot < pools.count; slot++) {
+        struct neap_pool *pool = neap_slots_at(&pools, slot);
+        if (pool->head.gen & 1) count_pool(stats, pool);
+    }
 }
 
 double neap_pool_trim(uint32_t slot, uint32_t gen)

@@ -6,6 +6,7 @@
 #include <stddef.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "base/mem.h"
 #include "base/panic.h"
@@ -33,6 +34,8 @@ struct timers {
     struct ev_timer poll;  /* ends a poll */
     struct ev_timer alarm; /* the first alarm */
     struct caught_signal signals[SIGNALS];
+    struct ev_io input;
+    struct neap_mark input_mark;
 };
 
 static struct timers *timers_of(struct neap_loop *loop)
@@ -453,6 +456,27 @@ static void give_signals_back(struct neap_loop *loop)
             neap_loop_signal(loop, number, NEAP_SIGNAL_DEFAULT);
 }
 
+/* ---- standard input ---- */
+
+static void on_input(struct ev_loop *ev, struct ev_io *io, int events)
+{
+    (void)events;
+    struct neap_loop *loop = io->data;
+    ev_io_stop(ev, io);
+    neap_mark_set(loop, &timers_of(loop)->input_mark, NEAP_READY_INPUT);
+}
+
+void neap_loop_watch_input(struct neap_loop *loop, bool on)
+{
+    struct timers *t = timers_of(loop);
+    if (on) {
+        ev_io_start(loop->ev, &t->input);
+    } else {
+        ev_io_stop(loop->ev, &t->input);
+        neap_mark_clear(loop, &t->input_mark);
+    }
+}
+
 /* ---- the loop ---- */
 
 static void on_poll_end(struct ev_loop *ev, struct ev_timer *timer, int events)
@@ -467,6 +491,8 @@ static void init_timers(struct neap_loop *loop, struct timers *t)
     ev_init(&t->poll, on_poll_end);
     ev_init(&t->alarm, on_alarm);
     t->alarm.data = loop;
+    ev_io_init(&t->input, on_input, STDIN_FILENO, EV_READ);
+    t->input.data = loop;
 }
 
 /* A loop whose interpreter ends without destroying it (after that, finalizers may still run)
@@ -510,6 +536,7 @@ void neap_loop_destroy(struct neap_loop *loop)
     neap_listeners_end(loop);
     neap_alarm_clear(loop, &loop->idle_sweep);
     give_signals_back(loop);
+    neap_loop_watch_input(loop, false);
     forget(loop);
     neap_assert(neap_loop_pending(loop) == 0, "nothing is pending after everything ended");
     ev_loop_destroy(loop->ev);

@@ -94,34 +94,48 @@ local function in_new_directory(fn)
   return fn(top .. "/work")
 end
 
+-- Writes the files of a document and runs its commands. Returns how many these were.
+local function follow(document)
+  local blocks, port = blocks_of(document), free_port()
+  for _, block in ipairs(blocks) do block.text = block.text:gsub("7002", port) end
+  local script, steps = script_of(blocks)
+  local run = in_new_directory(function(directory)
+    return helper.sh(("cd %s && exec bash %s"):format(directory, helper.file(script)))
+  end)
+  local outputs = {}
+  for output in (run.out .. "\n" .. MARK .. "\n"):gmatch("(.-)\n" .. MARK .. "\n") do
+    outputs[#outputs + 1] = output
+  end
+  assert.equal("", table.remove(outputs, 1)) -- before the first command
+  for i, step in ipairs(steps) do
+    if not same(step.expected, outputs[i] or "") then
+      error(("$ %s\n%s\n-- but %s says\n%s"):format(step.command,
+        outputs[i] or "(it was not reached)", document, table.concat(step.expected, "\n")))
+    end
+  end
+  assert.equal(#steps, #outputs)
+  return #steps
+end
+
+describe("docs/testing-your-protocol.md", function()
+  helper.watch(before_each, after_each)
+
+  it("prints what it says when its files are written and its commands run", function()
+    assert.equal(2, follow("docs/testing-your-protocol.md"))
+  end)
+end)
+
 describe("docs/tutorial.md", function()
   helper.watch(before_each, after_each)
 
   it("prints what it says when its files are written and its commands run", function()
-    local blocks, port = blocks_of("docs/tutorial.md"), free_port()
-    for _, block in ipairs(blocks) do block.text = block.text:gsub("7002", port) end
-    local script, steps = script_of(blocks)
-    local run = in_new_directory(function(directory)
-      return helper.sh(("cd %s && exec bash %s"):format(directory, helper.file(script)))
-    end)
-    local outputs = {}
-    for output in (run.out .. "\n" .. MARK .. "\n"):gmatch("(.-)\n" .. MARK .. "\n") do
-      outputs[#outputs + 1] = output
-    end
-    assert.equal("", table.remove(outputs, 1)) -- before the first command
-    assert.is_true(#steps > 10)
-    for i, step in ipairs(steps) do
-      if not same(step.expected, outputs[i] or "") then
-        error(("$ %s\n%s\n-- but the tutorial says\n%s"):format(step.command,
-          outputs[i] or "(it was not reached)", table.concat(step.expected, "\n")))
-      end
-    end
-    assert.equal(#steps, #outputs)
+    assert.is_true(follow("docs/tutorial.md") > 10)
   end)
 
   it("links to files that are there", function()
     local count = 0
-    for _, document in ipairs { "docs/tutorial.md", "docs/reference.md", "SECURITY.md" } do
+    for _, document in ipairs { "docs/tutorial.md", "docs/reference.md", "SECURITY.md",
+      "docs/testing-your-protocol.md" } do
       local directory = document:match("^(.*/)") or ""
       for target in read(document):gmatch("%]%(([%w_./-]+)[#)]") do
         assert(lfs.attributes(directory .. target), document .. " links to " .. target)

@@ -29,7 +29,8 @@ local neap = require("neap")
 -- What a client of each example says and then hears; `resets`: what the server tells of a client
 -- that resets. `arguments` are those before the spec's own, `half` how much of it is a half.
 local examples = {
-  { name = "echo", says = "hello\n", hears = "hello\n", resets = "read of a chunk: the peer reset" },
+  { name = "echo", says = "hello\n", hears = "hello\n",
+    resets = "read of a chunk: the peer reset" },
 }
 
 local SETTLE_S = 8

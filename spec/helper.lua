@@ -12,16 +12,16 @@ local lfs = require("lfs")
 local abi = require("neap.abi")
 local neap = require("neap")
 local pool = require("neap.pool")
+local testing = require("neap.testing")
 
 local C = abi.C
 local helper = {}
 
-local DEADLINE_S = 60 -- a test that takes longer ends the process, with SIGALRM
+local DEADLINE_S = 60
 -- connections that were closed are gone after this
 local SETTLE_S = tonumber(os.getenv("SETTLE_S")) or 8
 
 ffi.cdef [[
-unsigned int alarm(unsigned int seconds);
 int socket(int domain, int type, int protocol);
 int bind(int fd, const void *address, unsigned int size);
 int listen(int fd, int backlog);
@@ -209,12 +209,6 @@ end
 
 -- ---- what a test leaves behind ----
 
-function helper.descriptors()
-  local count = 0
-  for _ in lfs.dir("/proc/self/fd") do count = count + 1 end
-  return count
-end
-
 function helper.slice_stats()
   local stats = ffi.new("struct neap_slice_stats")
   C.neap_slice_stats(stats)
@@ -230,43 +224,17 @@ function helper.net_stats()
     cut = tonumber(stats.closed_cut), accepted = tonumber(stats.accepted) }
 end
 
-local function state()
-  local net = helper.net_stats()
-  return { ["live slices"] = helper.slice_stats().live, ["open connections"] = net.streams,
-    ["open listeners"] = net.listeners, ["open descriptors"] = helper.descriptors() }
-end
-
-local function difference(before)
-  for what, count in pairs(state()) do
-    if count ~= before[what] then
-      return ("%s: %d before the test, %d after it"):format(what, before[what], count)
-    end
-  end
-end
-
---- Every test of the block has a deadline, and leaves as many live slices, connections,
---- listeners and descriptors as it found. Connections may still be closing when it returns.
-function helper.watch(before_each, after_each)
-  local before
-
+--- Every test of the block has a deadline, and leaves nothing behind.
+--- @param deadline? number seconds, 60
+function helper.watch(before_each, after_each, deadline)
   before_each(function()
-    ffi.C.alarm(DEADLINE_S)
     if not tickers then make_tickers() end
-    before = state()
   end)
-
   after_each(function()
     helper.remove_files()
     for socket in pairs(sockets) do socket:close() end
-    local give_up = os.time() + SETTLE_S
-    while difference(before) and os.time() < give_up do helper.turn() end
-    ffi.C.alarm(0)
-    local left = difference(before)
-    if not left then return end
-    collectgarbage() -- so that the next test starts clean
-    collectgarbage()
-    error(left, 0)
   end)
+  testing.watch(before_each, after_each, { deadline = deadline or DEADLINE_S, settle = SETTLE_S })
 end
 
 -- ---- errors ----

@@ -6,7 +6,6 @@
 ---     SOAK_SEED         of everything that is random (the time); printed
 
 local bit = require("bit")
-local ffi = require("ffi")
 local example = require("spec.example")
 local helper = require("spec.helper")
 local neap = require("neap")
@@ -135,7 +134,6 @@ end
 
 local function soak(address)
   done = { complete = 0, left = 0, bytes = 0 }
-  ffi.C.alarm(SECONDS + 60) -- the test may take longer than others
   local over, wait_for = C.neap_loop_now(task.loop) + SECONDS, {}
   for i = 1, CONNECTIONS do wait_for[i] = helper.task(keep_busy, address, SEED + i, over) end
   for i = 1, CONNECTIONS do wait_for[i]() end
@@ -153,7 +151,7 @@ local function own_counters()
 end
 
 describe("the echo example, for a while", function()
-  helper.watch(before_each, after_each)
+  helper.watch(before_each, after_each, SECONDS + 60)
   print(("soak: SOAK_SEED=%d"):format(SEED))
 
   local function expect_own(before)

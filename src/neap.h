@@ -267,6 +267,9 @@ struct neap_slice_stats {
 
 void neap_slice_stats(struct neap_slice_stats *stats);
 
+/* The bytes of all live slices, each counted by itself. Looks at every one. */
+double neap_slices_bytes(void);
+
 /* ---- Allocator: cuts slices out of bufs, one behind the other -------------------------- */
 
 /* own: returns owned (neap_allocator_release); keeps the pool open.  err: STALE, RANGE
@@ -480,12 +483,12 @@ int neap_signal_number(const char *name);
 int neap_loop_signal(struct neap_loop *loop, int number, int how);
 
 /* For tests: the clock stands still, until it is moved or let go. Timers and time limits follow
- * it; what they were to do in a second is still to be done in one when it is let go. */
+ * it, and it goes on from where it then is: what was to be done in a second still is. */
 void neap_clock_freeze(struct neap_loop *loop);
 void neap_clock_thaw(struct neap_loop *loop);
 
-/* Move a clock that stands to the next time at which something is due, but not past `until`.
- * Returns false when it is there. */
+/* Move a clock that stands to the next time at which something is due, which is marked then;
+ * if that is past `until`, to `until`, and return false. */
 bool neap_clock_advance(struct neap_loop *loop, double until);
 
 /* Let NEAP_READY_INPUT arrive when descriptor 0 can be read without waiting, or has ended: once
@@ -528,6 +531,9 @@ int neap_listener_accept(uint32_t slot, uint32_t gen, struct neap_connection *co
 
 /* The address it really listens on, into room[NEAP_ADDRESS_BYTES]. */
 int neap_listener_address(uint32_t slot, uint32_t gen, char *room);
+
+/* The first open listener at or behind a slot: 1, or 0: there is none. own: returns borrowed. */
+int neap_listener_next(uint32_t slot, struct neap_handle *listener);
 
 int neap_listener_close(uint32_t slot, uint32_t gen);
 void neap_listener_finalize(void *handle);
@@ -573,6 +579,10 @@ void neap_stream_finalize(void *handle);
  * without a name. */
 int neap_stream_peer(uint32_t slot, uint32_t gen, char *room);
 int neap_stream_local(uint32_t slot, uint32_t gen, char *room);
+
+/* The first stream at or behind a slot: 1, 2 (its script has closed it, but it has something to
+ * finish), or 0: there is none. own: returns borrowed. */
+int neap_stream_next(uint32_t slot, struct neap_handle *stream);
 
 struct neap_stream_info {
     uint64_t read_bytes;
@@ -628,5 +638,11 @@ int neap_log_write(const char *bytes, uint32_t n);
 
 /* Seconds since 1970, in whole milliseconds. */
 double neap_log_time(void);
+
+/* For tests, on a clock that nothing moves: in `alarm_seconds`, and every second from then on,
+ * the process gets SIGALRM (who sets this catches it), and in `end_seconds` `text` is written to
+ * stderr and the process ends by that signal, whatever it does. 0: neither, or not any more.
+ * own: borrows text.  err: RANGE, SYSTEM. */
+int neap_watchdog_set(double alarm_seconds, double end_seconds, const char *text);
 
 #pragma GCC visibility pop

@@ -119,6 +119,7 @@ local function exercise()
   neap.listen("no address", nothing, {})
   neap.connect("no address", {})
   neap.pool({}):allocator():release()
+  require("neap.testing").watch(nothing, nothing, {})
 end
 
 exercise()

@@ -512,6 +512,8 @@ end
 local pair_t = ffi.typeof("struct neap_connection[2]")
 
 --- Two connections, each the other's peer, without a port: what one writes the other reads.
+--- own: returns owned, both
+--- err: "descriptors", "memory", "system"
 --- @param options? table as for connect
 --- @return neap.Connection|nil conn, neap.Connection|string other, string? name
 function M.pair(options)

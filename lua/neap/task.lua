@@ -57,6 +57,7 @@ local queue_waits = {}   -- … and the number of the wait that each is in, to w
 local waiting_count = 0  -- tasks that gave control up and were not woken yet
 local stopping = false
 local failures = 0       -- tasks that ended in an error
+local started            -- told of each task, if somebody asked
 
 -- ---- the end of a task ----
 
@@ -87,6 +88,11 @@ local function shown(err)
   return ok and type(text) == "string" and text or "an error that cannot be shown"
 end
 
+local function served(task)
+  local conn = task.kind.on_end and task.argument
+  return conn and conn.peer or nil
+end
+
 local function report(task, err)
   if is_outside(task, err) then
     local name = task.failure_name
@@ -94,9 +100,8 @@ local function report(task, err)
     return M.say(err)
   end
   failures = failures + 1
-  local conn = task.kind.on_end and task.argument
   log.limited("error", "a task ended in an error: " .. shown(err), {
-    traceback = traceback(task.co), serving = conn and conn.peer or nil,
+    traceback = traceback(task.co), serving = served(task),
     spawned_at = task.kind.origin,
   })
 end
@@ -373,6 +378,7 @@ end
 
 -- After a stop no task goes on, but what they wrote is sent, if the peers take it soon.
 local function drain()
+  C.neap_clock_thaw(loop)
   local over = C.neap_loop_now(loop) + DRAIN_SECONDS
   while C.neap_loop_unsent(loop) > 0 and C.neap_loop_now(loop) < over do
     C.neap_loop_flush(loop)
@@ -451,6 +457,7 @@ end
 --- on_error(err, traceback) · origin
 function M.start(fn, kind, argument)
   local task = setmetatable({ co = create(fn), kind = kind, argument = argument, wait = 0 }, Task)
+  if started then started(task) end
   last = last + 1
   queue[last], queue_waits[last] = task, false
   return task
@@ -553,5 +560,31 @@ end
 function M.failures() return failures, outside_counts end
 M.origin_of = origin_of
 M.shown = shown
+
+-- ---- for neap.testing ----
+
+--- From now on fn(task) is called with every task that is made.
+function M.on_start(fn) started = fn end
+
+--- The running task, or what waits outside of all.
+function M.running() return current or outside end
+
+--- Let its wait, or the next one, end with "cancelled".
+function M.interrupt(task)
+  if task ~= outside then
+    task:cancel()
+  elseif waits(outside) then
+    wake(outside, CANCELLED)
+  end
+end
+
+--- Where a task waits, and where it comes from; nil when it has ended.
+function M.whereabouts(task)
+  if task.done then return nil end
+  if task == outside then return "outside of all tasks" end
+  local peer, origin = served(task), task.kind.origin
+  return traceback(task.co, "a task that waits") .. (peer and "\nserving " .. peer or "")
+    .. (origin and "\nspawned at " .. origin or "")
+end
 
 return abi.keep("neap.task", M)

@@ -149,6 +149,16 @@ void neap_slice_stats(struct neap_slice_stats *stats)
     stats->live = neap_slices.live;
 }
 
+double neap_slices_bytes(void)
+{
+    double bytes = 0;
+    for (uint32_t slot = 1; slot < neap_slices.count; slot++) {
+        struct neap_slice *s = neap_slice_at(slot);
+        if (s->head.gen & 1) bytes += s->bound - s->base;
+    }
+    return bytes;
+}
+
 /* ---- claims ---- */
 
 static bool overlaps(uint32_t from, uint32_t to, uint32_t other_from, uint32_t other_to)

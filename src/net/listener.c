@@ -150,6 +150,17 @@ int neap_listener_accept(uint32_t slot, uint32_t gen, struct neap_connection *co
     return result;
 }
 
+int neap_listener_next(uint32_t slot, struct neap_handle *listener)
+{
+    for (slot = slot ? slot : 1; slot < listeners.count; slot++) {
+        struct neap_listener *l = neap_slots_at(&listeners, slot);
+        if (!(l->head.gen & 1)) continue;
+        *listener = (struct neap_handle){slot, l->head.gen};
+        return 1;
+    }
+    return 0;
+}
+
 int neap_listener_address(uint32_t slot, uint32_t gen, char *room)
 {
     struct neap_listener *l = listener_of(slot, gen);

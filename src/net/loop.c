@@ -23,6 +23,7 @@ enum {
     DECAY_STEP_BYTES = 4 << 20, /* given back in one turn: well under a millisecond */
 };
 static const double decay_idle_seconds = 1; /* between looks at pools that had nothing free */
+static const double slack_seconds = 1e-6;   /* 0.1 + 0.2 is 0.3 */
 
 struct caught_signal {
     struct ev_signal watcher;
@@ -53,12 +54,12 @@ static double monotonic(void)
 /* What every time of the loop is counted in. */
 static double now_of(const struct neap_loop *loop)
 {
-    return loop->frozen ? loop->frozen_at : monotonic();
+    return loop->frozen ? loop->frozen_at : monotonic() + loop->ahead;
 }
 
 uint32_t neap_loop_ticks(const struct neap_loop *loop)
 {
-    return (uint32_t)(uint64_t)(loop->polled_at * NEAP_TICKS_PER_SECOND);
+    return (uint32_t)(uint64_t)((loop->polled_at + slack_seconds) * NEAP_TICKS_PER_SECOND);
 }
 
 /* ---- lists ---- */
@@ -195,14 +196,14 @@ static void schedule(struct neap_loop *loop)
     struct neap_alarm *first = first_alarm(loop);
     ev_timer_stop(loop->ev, timer);
     if (!first || loop->frozen) return;
-    double wait = first->due - monotonic();
+    double wait = first->due - now_of(loop);
     ev_timer_set(timer, wait > 0 ? wait : 0, 0);
     ev_timer_start(loop->ev, timer);
 }
 
 static void ring_due(struct neap_loop *loop)
 {
-    double now = now_of(loop);
+    double now = loop->polled_at = now_of(loop);
     struct neap_alarm *first;
     while ((first = first_alarm(loop)) && first->due <= now) {
         take_out(&first->link);
@@ -281,7 +282,10 @@ int neap_timer_set(struct neap_loop *loop, double seconds, struct neap_handle *h
     t->mark.slot = slot;
     t->due = now_of(loop) + seconds;
     ev_init(&t->timer, on_timer);
-    if (!loop->frozen) start_timer(t);
+    if (!loop->frozen)
+        start_timer(t);
+    else if (t->due <= loop->frozen_at)
+        neap_mark_set(loop, &t->mark, NEAP_READY_TIMER);
     *handle = (struct neap_handle){slot, t->head.gen};
     return NEAP_OK;
 }
@@ -324,10 +328,13 @@ static void end_timers(struct neap_loop *loop)
 
 /* ---- a clock that stands ---- */
 
+/* At the start of a tick, so that what is counted in ticks does not depend on when it was. */
 void neap_clock_freeze(struct neap_loop *loop)
 {
     if (loop->frozen) return;
-    loop->frozen_at = loop->polled_at = monotonic();
+    double now = now_of(loop);
+    double ticks = (double)(uint64_t)(now * NEAP_TICKS_PER_SECOND) + 1;
+    loop->frozen_at = loop->polled_at = ticks / NEAP_TICKS_PER_SECOND;
     loop->frozen = true;
     struct neap_timer *t;
     for (uint32_t slot = 1; (t = next_timer(loop, &slot)); slot++)
@@ -335,43 +342,48 @@ void neap_clock_freeze(struct neap_loop *loop)
     schedule(loop);
 }
 
-/* What was to happen in a second still is. */
+/* It goes on from where it stands, so that no time that was noted meanwhile is in the future. */
 void neap_clock_thaw(struct neap_loop *loop)
 {
     if (!loop->frozen) return;
     loop->frozen = false;
-    double stood = monotonic() - loop->frozen_at;
-    loop->polled_at = monotonic();
+    loop->ahead = loop->frozen_at - monotonic();
     ev_now_update(loop->ev);
     struct neap_timer *t;
-    for (uint32_t slot = 1; (t = next_timer(loop, &slot)); slot++) {
-        t->due += stood;
+    for (uint32_t slot = 1; (t = next_timer(loop, &slot)); slot++)
         if (!t->mark.link.next) start_timer(t);
-    }
-    for (struct neap_link *link = loop->alarms.next; link != &loop->alarms; link = link->next)
-        neap_owner_of(link, struct neap_alarm, link)->due += stood;
     schedule(loop);
 }
 
-/* The time of what happens next, or of `until` if that is earlier. */
+/* The time of what happens next; after `until`: nothing is due by then. */
 static double next_due(const struct neap_loop *loop, double until)
 {
+    double next = until + 2 * slack_seconds;
     struct neap_timer *t;
     if (loop->alarms.next != &loop->alarms) {
         double due = neap_owner_of(loop->alarms.next, struct neap_alarm, link)->due;
-        if (due < until) until = due;
+        if (due < next) next = due;
     }
     for (uint32_t slot = 1; (t = next_timer(loop, &slot)); slot++)
-        if (!t->mark.link.next && t->due < until) until = t->due;
-    return until;
+        if (!t->mark.link.next && t->due < next) next = t->due;
+    return next;
+}
+
+static void move_to(struct neap_loop *loop, double time)
+{
+    if (time > loop->frozen_at) loop->frozen_at = time;
+    loop->polled_at = loop->frozen_at;
 }
 
 bool neap_clock_advance(struct neap_loop *loop, double until)
 {
-    if (!loop->frozen || loop->frozen_at >= until) return false;
+    if (!loop->frozen) return false;
     double due = next_due(loop, until);
-    if (due > loop->frozen_at) loop->frozen_at = due;
-    loop->polled_at = loop->frozen_at;
+    if (due > until + slack_seconds) {
+        move_to(loop, until);
+        return false;
+    }
+    move_to(loop, due);
     struct neap_timer *t;
     for (uint32_t slot = 1; (t = next_timer(loop, &slot)); slot++)
         if (t->due <= loop->frozen_at) neap_mark_set(loop, &t->mark, NEAP_READY_TIMER);

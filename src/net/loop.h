@@ -58,6 +58,7 @@ struct neap_loop {
     uint32_t idle_next; /* ticks until the first stream may be idle for too long */
     bool frozen;        /* private: the clock stands, at frozen_at */
     double frozen_at;   /* private */
+    double ahead;       /* private: of the system's clock, since it was moved */
     double polled_at;   /* private: the clock when the last poll ended */
     double decay_at;    /* private: the clock when pools are looked at next */
     void *timers;       /* private to loop.c */
@@ -82,7 +83,7 @@ void neap_alarm_clear(struct neap_loop *loop, struct neap_alarm *alarm);
 /* Seconds until it rings. */
 double neap_alarm_left(const struct neap_loop *loop, const struct neap_alarm *alarm);
 
-/* The loop's clock when the last poll ended; differences are right across its overflow. */
+/* The loop's clock when the last poll ended, or alarms rang; differences are right across its overflow. */
 uint32_t neap_loop_ticks(const struct neap_loop *loop);
 
 /* Find a member's owner. */

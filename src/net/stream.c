@@ -598,6 +598,17 @@ int neap_stream_local(uint32_t slot, uint32_t gen, char *room)
     return NEAP_OK;
 }
 
+int neap_stream_next(uint32_t slot, struct neap_handle *stream)
+{
+    for (slot = slot ? slot : 1; slot < streams.count; slot++) {
+        struct neap_stream *s = neap_slots_at(&streams, slot);
+        if (!(s->head.gen & 1)) continue;
+        *stream = (struct neap_handle){slot, s->head.gen};
+        return s->closing ? 2 : 1;
+    }
+    return 0;
+}
+
 int neap_stream_info(uint32_t slot, uint32_t gen, struct neap_stream_info *info)
 {
     struct neap_stream *s = stream_of(slot, gen);

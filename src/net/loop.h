@@ -19,7 +19,7 @@ enum { NEAP_WATCH_READ = 1, NEAP_WATCH_WRITE = 2 };
 enum { NEAP_TICKS_PER_SECOND = 8 }; /* a coarse clock, for what streams are many of */
 
 struct neap_watch {
-    uint64_t room[7]; /* an ev_io; loop.c checks the size */
+    uint64_t room[6]; /* an ev_io; loop.c checks the size */
 };
 
 struct neap_link {

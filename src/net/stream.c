@@ -12,64 +12,26 @@
 #include <string.h>
 
 #include "base/panic.h"
-#include "iobuf/reader.h"
-#include "iobuf/writer.h"
-#include "net/net.h"
 #include "net/socket.h"
+#include "net/stream.h"
 
 enum {
     STREAMS_MAX = 1 << 21,
     DISCARD_BYTES = 16 * 1024,
-    SWEEP_STREAMS = 4096, /* looked at in one go for being idle */
 };
 
-struct neap_stream {
-    struct neap_slot head;
-    uint32_t slot;
-    int fd;
-    struct neap_loop *loop;
-    struct neap_reader *reader; /* NULL once the script has closed */
-    struct neap_pool *pool;     /* kept open */
-    struct neap_writer writer;
-    struct neap_watch watch;
-    struct neap_mark mark;
-    struct neap_chore flush;
-    struct neap_alarm linger;
-    uint64_t read_bytes;
-    uint64_t written_bytes;
-    struct neap_handle listener; /* that accepted it, or none */
-    struct neap_address peer;
-    uint32_t born_at;    /* the loop's clock, in ticks */
-    uint32_t active_at;  /* the same when bytes came or went last */
-    uint32_t idle_ticks; /* without traffic, after which it fails; 0: never */
-    int connect_result;  /* AGAIN while connecting */
-    int write_result;    /* why writing is over; OK: it is not */
-    int broken;          /* what an end that read(2) reports really is; OK: an end */
-    uint32_t discarded;  /* bytes read and dropped while closing */
-    uint32_t low_bytes;  /* a writer waits until no more than this is queued */
-    bool file;           /* no socket */
-    bool readable;       /* the system has reported bytes, or the end */
-    bool ended;          /* the peer's end, or a read error, was seen */
-    bool shutdown;       /* no more writes; after what is queued comes the end */
-    bool shutdown_sent;
-    bool closing;   /* the script is done with it */
-    bool pending;   /* counted in loop->finishing_count */
-    bool unsent;    /* counted in loop->unsent_count */
-    bool wants_low; /* a writer waits for a shorter queue */
-};
-
-static struct neap_slots streams = NEAP_SLOTS(struct neap_stream, STREAMS_MAX);
+struct neap_slots neap_streams = NEAP_SLOTS(struct neap_stream, STREAMS_MAX);
 struct neap_net_stats neap_net_counts;
 
 static struct neap_stream *stream_of(uint32_t slot, uint32_t gen)
 {
-    return neap_slots_find(&streams, slot, gen);
+    return neap_slots_find(&neap_streams, slot, gen);
 }
 
 void neap_net_stats(struct neap_net_stats *stats)
 {
     *stats = neap_net_counts;
-    stats->streams_live = streams.live;
+    stats->streams_live = neap_streams.live;
 }
 
 /* ---- what is left to do ---- */
@@ -103,17 +65,17 @@ static void end(struct neap_stream *s)
     neap_chore_clear(&s->flush);
     neap_alarm_clear(s->loop, &s->linger);
     if (s->reader) neap_reader_release(s->reader->slot, s->reader->head.gen);
-    neap_pool_unkeep(s->pool);
+    neap_pool_unkeep(s->writer.pool);
     neap_socket_close(s->fd);
     struct neap_handle listener = s->listener;
-    neap_slots_give(&streams, s->slot);
+    neap_slots_give(&neap_streams, s->slot);
     neap_listener_left(listener);
 }
 
 void neap_streams_end(struct neap_loop *loop)
 {
-    for (uint32_t slot = 1; slot < streams.count; slot++) {
-        struct neap_stream *s = neap_slots_at(&streams, slot);
+    for (uint32_t slot = 1; slot < neap_streams.count; slot++) {
+        struct neap_stream *s = neap_slots_at(&neap_streams, slot);
         if ((s->head.gen & 1) && s->loop == loop) end(s);
     }
 }
@@ -124,8 +86,8 @@ void neap_streams_end(struct neap_loop *loop)
  * the peer had ended in order; which it had only if the error is EPIPE. */
 static void write_failed(struct neap_stream *s, int why)
 {
-    if (errno != EPIPE) s->broken = why;
-    s->write_result = why;
+    if (errno != EPIPE) s->broken = (int16_t)why;
+    s->write_result = (int16_t)why;
     neap_net_counts.unsent_bytes += neap_writer_clear(&s->writer);
 }
 
@@ -232,7 +194,7 @@ static void on_ready(struct neap_watch *watch, int events)
 {
     struct neap_stream *s = neap_owner_of(watch, struct neap_stream, watch);
     if (s->connect_result == NEAP_E_AGAIN) {
-        s->connect_result = neap_socket_error(s->fd);
+        s->connect_result = (int16_t)neap_socket_error(s->fd);
         watch_for(s, NEAP_WATCH_WRITE, false);
         neap_mark_set(s->loop, &s->mark, NEAP_READY_CONNECT);
         neap_chore_set(s->loop, &s->flush);
@@ -286,67 +248,17 @@ static int fill(struct neap_reader *r, uint32_t want)
     return NEAP_OK;
 }
 
-/* ---- streams without traffic ---- */
+/* ---- the life of a stream ---- */
 
-static void idle_out(struct neap_stream *s)
+void neap_stream_fail(struct neap_stream *s, int why)
 {
-    neap_net_counts.closed_idle++;
-    write_failed(s, NEAP_E_IDLE);
+    s->write_result = (int16_t)why;
+    neap_net_counts.unsent_bytes += neap_writer_clear(&s->writer);
     settle_pending(s);
-    read_ended(s, NEAP_E_IDLE);
+    read_ended(s, why);
     neap_watch_set(s->loop, &s->watch, 0);
     neap_mark_set(s->loop, &s->mark, NEAP_READY_READ | NEAP_READY_WRITE);
 }
-
-/* Ticks until it has been idle for too long; UINT32_MAX: it is not looked at. */
-static uint32_t idle_in(const struct neap_stream *s, uint32_t now)
-{
-    if (!s->idle_ticks || s->closing || s->write_result == NEAP_E_IDLE) return UINT32_MAX;
-    uint32_t idle = now - s->active_at;
-    return idle < s->idle_ticks ? s->idle_ticks - idle : 0;
-}
-
-static void sweep_in(struct neap_loop *loop, uint32_t ticks)
-{
-    neap_alarm_set(loop, &loop->idle_sweep, (double)ticks / NEAP_TICKS_PER_SECOND);
-}
-
-/* Looks at some streams, and comes again: for the others at once, for the first that may be idle
- * for too long when that is so. */
-static void on_idle_sweep(struct neap_alarm *alarm)
-{
-    struct neap_loop *loop = neap_owner_of(alarm, struct neap_loop, idle_sweep);
-    uint32_t now = neap_loop_ticks(loop);
-    uint32_t last = loop->idle_slot + SWEEP_STREAMS;
-    for (; loop->idle_slot < streams.count && loop->idle_slot < last; loop->idle_slot++) {
-        struct neap_stream *s = neap_slots_at(&streams, loop->idle_slot);
-        if (!(s->head.gen & 1) || s->loop != loop) continue;
-        uint32_t in = idle_in(s, now);
-        if (in == 0)
-            idle_out(s);
-        else if (in < loop->idle_next)
-            loop->idle_next = in;
-    }
-    uint32_t next = loop->idle_slot < streams.count ? 0 : loop->idle_next;
-    if (loop->idle_slot >= streams.count) {
-        loop->idle_slot = 0;
-        loop->idle_next = UINT32_MAX;
-    }
-    if (next < UINT32_MAX) sweep_in(loop, next);
-}
-
-static void watch_idle(struct neap_stream *s, uint32_t seconds)
-{
-    struct neap_loop *loop = s->loop;
-    s->born_at = s->active_at = neap_loop_ticks(loop);
-    s->idle_ticks = seconds * NEAP_TICKS_PER_SECOND;
-    if (!seconds) return;
-    loop->idle_sweep.ring = on_idle_sweep;
-    if (!loop->idle_sweep.link.next || neap_alarm_left(loop, &loop->idle_sweep) > seconds)
-        sweep_in(loop, s->idle_ticks);
-}
-
-/* ---- the life of a stream ---- */
 
 static struct neap_stream *take_stream(struct neap_pool *pool, uint32_t max_read,
                                        struct neap_handle *reader)
@@ -354,7 +266,7 @@ static struct neap_stream *take_stream(struct neap_pool *pool, uint32_t max_read
     struct neap_handle handle = {pool->slot, pool->head.gen};
     if (neap_reader_create(handle.slot, handle.gen, max_read, reader) < 0) return NULL;
     uint32_t slot;
-    struct neap_stream *s = neap_slots_take(&streams, &slot);
+    struct neap_stream *s = neap_slots_take(&neap_streams, &slot);
     if (!s) {
         neap_reader_release(reader->slot, reader->gen);
         return NULL;
@@ -380,7 +292,6 @@ int neap_stream_adopt(struct neap_loop *loop, struct neap_pool *pool,
     s->fd = arrival->fd;
     s->file = arrival->file;
     s->loop = loop;
-    s->pool = pool;
     s->writer.pool = pool;
     s->peer = arrival->peer;
     s->listener = arrival->listener;
@@ -390,71 +301,9 @@ int neap_stream_adopt(struct neap_loop *loop, struct neap_pool *pool,
     s->connect_result = arrival->connecting ? NEAP_E_AGAIN : NEAP_OK;
     neap_watch_init(&s->watch, s->fd, on_ready);
     if (arrival->connecting) watch_for(s, NEAP_WATCH_WRITE, true);
-    watch_idle(s, options->idle_timeout);
+    neap_idle_watch(s, options->idle_timeout);
     connection->stream = (struct neap_handle){s->slot, s->head.gen};
     return NEAP_OK;
-}
-
-static int take_inherited(const struct neap_endpoint *to, struct neap_arrival *arrival)
-{
-    enum neap_descriptor_kind kind;
-    int fd = neap_inherited_take(to->descriptor, &kind);
-    if (fd < 0) return fd;
-    if (kind == NEAP_IS_LISTENER) {
-        neap_socket_close(fd);
-        return NEAP_E_DESCRIPTOR;
-    }
-    arrival->file = kind == NEAP_IS_FILE;
-    struct neap_endpoint peer;
-    neap_socket_peer(fd, &peer);
-    neap_address_from(peer.size && !arrival->file ? &peer : to, &arrival->peer);
-    return fd;
-}
-
-static int open_connection(const char *text, const struct neap_socket_options *options,
-                           struct neap_arrival *arrival)
-{
-    struct neap_endpoint to;
-    int result = neap_endpoint_parse(text, &to);
-    if (result < 0) return result;
-    if (to.descriptor >= 0) return take_inherited(&to, arrival);
-    arrival->connecting = true;
-    neap_address_from(&to, &arrival->peer);
-    return neap_socket_connect(&to, options);
-}
-
-int neap_stream_connect(struct neap_loop *loop, uint32_t pool_slot, uint32_t pool_gen,
-                        const char *text, const struct neap_socket_options *options,
-                        struct neap_connection *connection)
-{
-    struct neap_pool *pool = neap_pool_of(pool_slot, pool_gen);
-    if (!pool) return NEAP_E_STALE;
-    struct neap_arrival arrival = {0};
-    arrival.fd = open_connection(text, options, &arrival);
-    if (arrival.fd < 0) return arrival.fd;
-    int result = neap_stream_adopt(loop, pool, &arrival, options, connection);
-    if (result == NEAP_OK) neap_net_counts.connected++;
-    return result;
-}
-
-int neap_stream_pair(struct neap_loop *loop, uint32_t pool_slot, uint32_t pool_gen,
-                     const struct neap_socket_options *options, struct neap_connection pair[2])
-{
-    struct neap_pool *pool = neap_pool_of(pool_slot, pool_gen);
-    if (!pool) return NEAP_E_STALE;
-    int fds[2];
-    int result = neap_socket_pair(fds);
-    if (result < 0) return result;
-    struct neap_arrival arrival = {.fd = fds[0], .peer.family = AF_UNIX};
-    result = neap_stream_adopt(loop, pool, &arrival, options, &pair[0]);
-    if (result < 0) {
-        neap_socket_close(fds[1]);
-        return result;
-    }
-    arrival.fd = fds[1];
-    result = neap_stream_adopt(loop, pool, &arrival, options, &pair[1]);
-    if (result < 0) neap_stream_close(pair[0].stream.slot, pair[0].stream.gen);
-    return result;
 }
 
 int neap_stream_connected(uint32_t slot, uint32_t gen)
@@ -600,8 +449,8 @@ int neap_stream_local(uint32_t slot, uint32_t gen, char *room)
 
 int neap_stream_next(uint32_t slot, struct neap_handle *stream)
 {
-    for (slot = slot ? slot : 1; slot < streams.count; slot++) {
-        struct neap_stream *s = neap_slots_at(&streams, slot);
+    for (slot = slot ? slot : 1; slot < neap_streams.count; slot++) {
+        struct neap_stream *s = neap_slots_at(&neap_streams, slot);
         if (!(s->head.gen & 1)) continue;
         *stream = (struct neap_handle){slot, s->head.gen};
         return s->closing ? 2 : 1;

@@ -454,10 +454,10 @@ bool neap_loop_next(struct neap_loop *loop, struct neap_ready *ready);
 /* Write what was queued since the last flush. */
 void neap_loop_flush(struct neap_loop *loop);
 
-/* How many listeners are open, and streams that still have to write or to close. */
+/* How many listeners are open, and streams that still have to write or to close; 0: none. */
 int neap_loop_pending(struct neap_loop *loop);
 
-/* How many streams have bytes that the system has not taken yet. */
+/* How many streams have bytes that the system did not take at the last flush. */
 int neap_loop_unsent(struct neap_loop *loop);
 
 /* The loop's clock, in seconds; it never goes back. */
@@ -555,9 +555,12 @@ int neap_stream_connected(uint32_t slot, uint32_t gen);
 /* Queue a slice or bytes behind everything queued before; written when the loop is flushed.
  * Returns the bytes queued now (NEAP_WRITE_HIGH_BYTES and more: the writer should wait for
  * NEAP_READY_WRITE). own: takes the slice, borrows bytes.  err: STALE, CLOSED (also after a
- * shutdown), LIMIT, MEMORY, RESET, …: why an earlier write failed. */
-int neap_stream_write(uint32_t slot, uint32_t gen, uint32_t slice_slot, uint32_t slice_gen);
-int neap_stream_write_bytes(uint32_t slot, uint32_t gen, const char *bytes, uint32_t n);
+ * shutdown), LIMIT, MEMORY, RESET, …: why an earlier write failed; BUSY, and nothing was taken:
+ * that many bytes would be queued, and they may not be (`above_high`). */
+int neap_stream_write(uint32_t slot, uint32_t gen, uint32_t slice_slot, uint32_t slice_gen,
+                      bool above_high);
+int neap_stream_write_bytes(uint32_t slot, uint32_t gen, const char *bytes, uint32_t n,
+                            bool above_high);
 
 /* Bytes queued and not yet written, or why writing failed. err: STALE. */
 int neap_stream_queued(uint32_t slot, uint32_t gen);

@@ -11,7 +11,7 @@ local task = require("neap.task")
 
 local C = abi.C
 local loop = task.loop
-local AGAIN, STALE = C.NEAP_E_AGAIN, C.NEAP_E_STALE
+local AGAIN, STALE, BUSY = C.NEAP_E_AGAIN, C.NEAP_E_STALE, C.NEAP_E_BUSY
 local HIGH = C.NEAP_WRITE_HIGH_BYTES
 local ACCEPT_AT_ONCE = 64 -- connections accepted in one turn: others want to run too
 
@@ -122,26 +122,20 @@ local function failed(self, what, code)
   return errors.failure(peer_of(self) .. ": " .. what, code)
 end
 
--- own: takes a slice. Returns the bytes queued, or a negative code.
-local function queue_one(self, x, what)
+-- own: takes a slice, except at BUSY: more than HIGH would be queued, and may not be. Returns the
+-- bytes queued, or a negative code.
+local function queue_one(self, x, above_high, what)
   if type(x) == "string" then
-    local code = C.neap_stream_write_bytes(self.slot, self.gen, x, #x)
+    local code = C.neap_stream_write_bytes(self.slot, self.gen, x, #x, above_high)
     return code
   end
   if not slice.is_slice(x) then
     check.raise(what .. " must be a string, a slice or a list of them, got " .. type(x))
   end
-  local code = C.neap_stream_write(self.slot, self.gen, x.slot, x.gen)
+  local code = C.neap_stream_write(self.slot, self.gen, x.slot, x.gen, above_high)
   if code == STALE then check.raise(what .. " is a slice that was released or taken before") end
-  slice.retire(x)
+  if code ~= BUSY then slice.retire(x) end
   return code
-end
-
-local function size_of(x)
-  if type(x) == "string" then return #x end
-  if not slice.is_slice(x) then return 0 end
-  local size = C.neap_slice_size(x.slot, x.gen)
-  return size
 end
 
 local named = {} -- slots that a list has named so far
@@ -175,7 +169,7 @@ end
 local function queue_list(self, list, what)
   local result = 0
   for i = 1, #list do
-    local code = queue_one(self, list[i], what)
+    local code = queue_one(self, list[i], true, what)
     if result >= 0 then result = code end
   end
   return result
@@ -203,8 +197,11 @@ local function write_list(self, list)
 end
 
 local function write_one(self, x)
-  if C.neap_stream_queued(self.slot, self.gen) + size_of(x) > HIGH then check_can_wait(self) end
-  local code = queue_one(self, x, "conn:write: argument")
+  local code = queue_one(self, x, false, "conn:write: argument")
+  if code == BUSY then
+    check_can_wait(self)
+    code = queue_one(self, x, true, "conn:write: argument")
+  end
   return code
 end
 
@@ -235,7 +232,7 @@ function Stream:try_write(x)
   if C.neap_stream_queued(self.slot, self.gen) > HIGH then
     return failed(self, "try_write", C.NEAP_E_LIMIT)
   end
-  local code = type(x) == "table" and queue_list(self, x, what) or queue_one(self, x, what)
+  local code = type(x) == "table" and queue_list(self, x, what) or queue_one(self, x, true, what)
   if code >= 0 then return true end
   return failed(self, "try_write", code)
 end

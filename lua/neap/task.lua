@@ -321,6 +321,10 @@ end
 local function dispatch(left)
   if left == 0 or not C.neap_loop_next(loop, entry) then return end
   local slot, what = entry.slot, entry.what
+  if what == READ then -- what nearly all are
+    handlers[READ](slot)
+    return dispatch(left - 1)
+  end
   if band(what, READ) ~= 0 then handlers[READ](slot) end
   if band(what, WRITE) ~= 0 then handlers[WRITE](slot) end
   if band(what, CONNECT) ~= 0 then handlers[CONNECT](slot) end
@@ -379,13 +383,14 @@ end
 -- After a stop no task goes on, but what they wrote is sent, if the peers take it soon.
 local function drain()
   C.neap_clock_thaw(loop)
+  C.neap_loop_flush(loop)
   local over = C.neap_loop_now(loop) + DRAIN_SECONDS
   while C.neap_loop_unsent(loop) > 0 and C.neap_loop_now(loop) < over do
-    C.neap_loop_flush(loop)
     for _ = 1, C.neap_loop_poll(loop, 0.01) do
       C.neap_loop_next(loop, entry)
       if entry.what == SIGNAL then return end -- a second one is in a hurry
     end
+    C.neap_loop_flush(loop)
   end
   local unsent = C.neap_loop_unsent(loop)
   if unsent > 0 then

@@ -580,7 +580,8 @@ double neap_loop_now(struct neap_loop *loop)
 
 int neap_loop_pending(struct neap_loop *loop)
 {
-    return (int)(loop->listener_count + loop->finishing_count);
+    bool chores = loop->chores.next != &loop->chores;
+    return (int)(loop->listener_count + loop->finishing_count + chores);
 }
 
 int neap_loop_unsent(struct neap_loop *loop)

@@ -36,16 +36,17 @@ void neap_net_stats(struct neap_net_stats *stats)
 
 /* ---- what is left to do ---- */
 
-/* The loop does not end while a stream has something to finish by itself. */
+/* The loop does not end while a stream has something to finish by itself; what was queued since
+ * the last flush is counted as a chore. */
 static void settle_pending(struct neap_stream *s)
 {
     bool unsent = s->writer.queued > 0;
-    if (unsent != s->unsent) s->loop->unsent_count += unsent ? 1 : -1u;
+    bool pending = s->closing || unsent;
+    if (unsent == s->unsent && pending == s->pending) return;
+    s->loop->unsent_count += (uint32_t)unsent - s->unsent;
+    s->loop->finishing_count += (uint32_t)pending - s->pending;
     s->unsent = unsent;
-    bool pending = s->closing || s->writer.queued;
-    if (pending == s->pending) return;
     s->pending = pending;
-    s->loop->finishing_count += pending ? 1 : -1u;
 }
 
 static void watch_for(struct neap_stream *s, int event, bool on)
@@ -180,7 +181,7 @@ static void on_flush(struct neap_chore *chore)
     if (s->connect_result == NEAP_E_AGAIN) return; /* runs again when it is connected */
     send_queued(s);
     send_end(s);
-    watch_for(s, NEAP_WATCH_WRITE, s->writer.queued > 0);
+    if (s->writer.queued || s->unsent) watch_for(s, NEAP_WATCH_WRITE, s->writer.queued > 0);
     bool low = s->writer.queued <= s->low_bytes;
     if (s->wants_low && low) {
         s->wants_low = false;
@@ -354,30 +355,38 @@ static void wake_below(struct neap_stream *s, uint32_t bytes)
 static int queued_now(struct neap_stream *s, uint32_t n)
 {
     s->loop->queued_bytes += n;
-    settle_pending(s);
     neap_chore_set(s->loop, &s->flush);
     if (s->writer.queued > NEAP_WRITE_HIGH_BYTES) wake_below(s, NEAP_WRITE_LOW_BYTES);
     return s->writer.queued < INT32_MAX ? (int)s->writer.queued : INT32_MAX;
 }
 
-int neap_stream_write(uint32_t slot, uint32_t gen, uint32_t slice_slot, uint32_t slice_gen)
+static bool goes_high(const struct neap_stream *s, uint32_t n)
+{
+    return s && s->writer.queued + n > NEAP_WRITE_HIGH_BYTES;
+}
+
+int neap_stream_write(uint32_t slot, uint32_t gen, uint32_t slice_slot, uint32_t slice_gen,
+                      bool above_high)
 {
     struct neap_slice *slice = neap_slice_of(slice_slot, slice_gen);
     if (!slice) return neap_slice_stale();
     struct neap_stream *s = stream_of(slot, gen);
+    uint32_t n = neap_slice_bytes_count(slice);
+    if (!above_high && goes_high(s, n)) return NEAP_E_BUSY;
     int result = writable(s);
     if (result < 0) {
         neap_slice_end(slice, NEAP_DROPPED);
         return result;
     }
-    uint32_t n = neap_slice_bytes_count(slice);
     result = neap_writer_add(&s->writer, slice);
     return result < 0 ? result : queued_now(s, n);
 }
 
-int neap_stream_write_bytes(uint32_t slot, uint32_t gen, const char *bytes, uint32_t n)
+int neap_stream_write_bytes(uint32_t slot, uint32_t gen, const char *bytes, uint32_t n,
+                            bool above_high)
 {
     struct neap_stream *s = stream_of(slot, gen);
+    if (!above_high && goes_high(s, n)) return NEAP_E_BUSY;
     int result = writable(s);
     if (result == NEAP_OK) result = neap_writer_add_bytes(&s->writer, (const uint8_t *)bytes, n);
     return result < 0 ? result : queued_now(s, n);

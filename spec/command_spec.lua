@@ -181,6 +181,17 @@ describe("the neap command", function()
     assert.equal(0, run.status)
   end)
 
+  it("goes on when what it prints to is gone, and its children end as they always do", function()
+    local script = helper.file([[
+      for i = 1, 1e5 do print(i) end
+      io.stderr:write("went on\n")
+      os.execute("(yes; echo yes: $? >&2) | true")
+    ]])
+    local run = helper.sh(helper.neap .. " " .. script .. " | true")
+    assert.matches("went on\n", run.err, 1, true)
+    assert.matches("yes: 141\n", run.err, 1, true)
+  end)
+
   describe("with --stats", function()
     local function names_of(struct)
       local header = ffi.string(abi.C.neap_header())

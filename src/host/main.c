@@ -7,6 +7,7 @@
 #include <limits.h>
 #include <lua.h>
 #include <lualib.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
@@ -118,8 +119,22 @@ static int run(lua_State *L, int argc, char **argv)
     return 1;
 }
 
+static void nothing(int number)
+{
+    (void)number;
+}
+
+/* A pipe or socket whose reader has gone is an error of the write, and no end of the process. A
+ * handler, since what is ignored stays so in the programs that this one starts. */
+static void survive_broken_pipes(void)
+{
+    struct sigaction action = {.sa_handler = nothing, .sa_flags = (int)SA_RESTART};
+    sigaction(SIGPIPE, &action, NULL);
+}
+
 int main(int argc, char **argv)
 {
+    survive_broken_pipes();
     fill_standard_descriptors();
     raise_descriptor_limit();
     lua_State *L = luaL_newstate();

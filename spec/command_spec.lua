@@ -8,10 +8,6 @@ local function neap_with(arguments)
   return helper.sh(helper.neap .. " " .. arguments)
 end
 
-local function has(program)
-  return os.execute("command -v " .. program .. " >/dev/null 2>&1") == 0
-end
-
 describe("the neap command", function()
   helper.watch(before_each, after_each)
 
@@ -629,7 +625,8 @@ describe("the prompt, where standard input is no terminal,", function()
   end)
 end)
 
--- A terminal is what script(1) of bsdutils makes; where that is absent these are skipped.
+-- A terminal is what script(1) of bsdutils makes; where it cannot (a chroot without /dev/pts)
+-- these are skipped.
 describe("the prompt on a terminal", function()
   helper.watch(before_each, after_each)
 
@@ -680,10 +677,12 @@ describe("the prompt on a terminal", function()
     return run
   end
 
+  local has_terminal = os.execute("script -qec true /dev/null >/dev/null 2>&1 </dev/null") == 0
+
   -- In a CI there is no skipping.
   local function on_terminal(name, test)
-    if not has("script") and not os.getenv("CI") then
-      return pending(name .. " (needs script, of bsdutils)")
+    if not has_terminal and not os.getenv("CI") then
+      return pending(name .. " (needs script, of bsdutils, and /dev/pts)")
     end
     it(name, function()
       home = helper.temporary_directory()

@@ -639,7 +639,7 @@ describe("the prompt on a terminal", function()
     local keys = helper.temporary_name()
     os.remove(keys)
     assert(os.execute("mkfifo " .. keys) == 0)
-    local child = helper.start(("env %s TERM=xterm LC_ALL=C.UTF-8 script -qefc '%s %s' /dev/null "
+    local child = helper.start(("env %s TERM=xterm LC_ALL=C.UTF-8 script -qefc 'exec %s %s' /dev/null "
       .. "<%s"):format(environment or "HOME=" .. home, helper.neap, arguments, keys))
     return setmetatable({ child = child, keys = assert(io.open(keys, "w")), seen = "" }, Terminal)
   end

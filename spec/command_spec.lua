@@ -635,13 +635,18 @@ describe("the prompt on a terminal", function()
   local Terminal = {}
   Terminal.__index = Terminal
 
-  local function terminal(arguments, environment)
+  local function terminal_for(command, environment)
     local keys = helper.temporary_name()
     os.remove(keys)
     assert(os.execute("mkfifo " .. keys) == 0)
-    local child = helper.start(("env %s TERM=xterm LC_ALL=C.UTF-8 script -qefc 'exec %s %s' /dev/null "
-      .. "<%s"):format(environment or "HOME=" .. home, helper.neap, arguments, keys))
+    local child = helper.start(("env %s TERM=xterm LC_ALL=C.UTF-8 script -qefc '%s' /dev/null <%s")
+      :format(environment or "HOME=" .. home, command, keys))
     return setmetatable({ child = child, keys = assert(io.open(keys, "w")), seen = "" }, Terminal)
+  end
+
+  -- exec: no shell is between, which would be sent the terminal's signals too
+  local function terminal(arguments, environment)
+    return terminal_for("exec " .. helper.neap .. " " .. arguments, environment)
   end
 
   function Terminal:type(keys)
@@ -792,7 +797,7 @@ describe("the prompt on a terminal", function()
   end)
 
   on_terminal("gives the terminal back as it was", function()
-    local t = terminal("-v; stty -a >" .. home .. "/before; " .. helper.neap
+    local t = terminal_for("stty -a >" .. home .. "/before; " .. helper.neap
       .. " -i; stty -a >" .. home .. "/after")
     t:expect("> ")
     t:type("1\r")

@@ -495,7 +495,7 @@ return {
     "    return result;\n}\n\n/* May this reader",
     "    if (result == NEAP_E_AGAIN) leave_buf(r);\n    return result;\n}\n\n/* May this reader" },
   { "R7", "it is tried once only", "lua/neap/reader.lua",
-    "return read_exactly(self, n, handle)\n  end", "return AGAIN\n  end" },
+    "return methods.read(self, n) end", "return nil end" },
   { "R8", "an absurd size is accepted", "src/iobuf/reader.c",
     "return n > r->max_read ? NEAP_E_OVERSIZED : NEAP_OK;", "return NEAP_OK;" },
   { "R8", "n is not looked at", "lua/neap/reader.lua", "whole(n, 0x1p53, read_n)", "" },
@@ -527,7 +527,8 @@ return {
     "    if (r->start) memmove(r->buf->mem, r->buf->mem + r->start, unread(r));\n"
       .. "    r->end -= r->start;\n    r->start = 0;\n    return NEAP_OK;" },
   { "R10", "n is taken modulo 2^32", "lua/neap/reader.lua",
-    "read_exactly(self, n < U32 and n or U32, handle)", "read_exactly(self, n, handle)" },
+    "C.neap_reader_read(self.reader_slot, self.reader_gen, n < U32 and n or U32,",
+    "C.neap_reader_read(self.reader_slot, self.reader_gen, n," },
   { "R11", "the last byte of a move is lost", "src/iobuf/reader.c",
     "memmove(to->mem, r->buf->mem + r->start, n);",
     "memmove(to->mem, r->buf->mem + r->start, n - (n > 1));" },
@@ -540,6 +541,11 @@ return {
   { "R11", "the delimiter is always a part of the slice", "lua/neap/reader.lua",
     "#delimiter, max, inclusive, cast(out_t, handle))",
     "#delimiter, max, true, cast(out_t, handle))" },
+  { "R12", "no reader is busy", "src/iobuf/reader.c", "r->busy = much;", "r->busy = false;" },
+  { "R12", "a busy reader stays so", "src/iobuf/reader.c", "if (!much || r->end", "if (r->end" },
+  { "R12", "there is a large buf or none", "src/iobuf/reader.c",
+    "if (larger && neap_pool_take(r->pool, large, buf) == NEAP_OK) return NEAP_OK;",
+    "if (larger) return neap_pool_take(r->pool, large, buf);" },
 
   -- ---- counters ----
   { "counters", "free bytes are not counted down", "src/iobuf/pool.h",

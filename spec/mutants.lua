@@ -544,8 +544,10 @@ return {
   { "R12", "no reader is busy", "src/iobuf/reader.c", "r->busy = much;", "r->busy = false;" },
   { "R12", "a busy reader stays so", "src/iobuf/reader.c", "if (!much || r->end", "if (r->end" },
   { "R12", "there is a large buf or none", "src/iobuf/reader.c",
-    "if (larger && neap_pool_take(r->pool, large, buf) == NEAP_OK) return NEAP_OK;",
-    "if (larger) return neap_pool_take(r->pool, large, buf);" },
+    "if (larger && affordable && neap_pool_take(r->pool, large, buf) == NEAP_OK) return NEAP_OK;",
+    "if (larger && affordable) return neap_pool_take(r->pool, large, buf);" },
+  { "R12", "large bufs whatever they cost", "src/iobuf/reader.c",
+    "if (larger && affordable &&", "if (larger &&" },
 
   -- ---- counters ----
   { "counters", "free bytes are not counted down", "src/iobuf/pool.h",

@@ -361,15 +361,26 @@ static void R12_who_fills_a_buf_gets_large_ones_until_less_comes(void **state)
     finish();
 }
 
-static void R12_a_pool_without_a_large_buf_gives_a_usual_one(void **state)
+static void gives_usual_bufs(double limit, double retain)
 {
-    (void)state;
-    pool = pool_make_with(&(struct neap_pool_options){
-        .limit = 3 * NEAP_BUF_MIN_BYTES, .classes = true, .retain = 3 * NEAP_BUF_MIN_BYTES});
+    pool = pool_make_with(
+        &(struct neap_pool_options){.limit = limit, .classes = true, .retain = retain});
     assert_int_equal(neap_reader_create(AT(pool), NEAP_MAX_READ_BYTES, &reader), NEAP_OK);
     fill_all_of(NEAP_BUF_MIN_BYTES);
     fill_all_of(NEAP_BUF_MIN_BYTES);
     finish();
+}
+
+static void R12_a_pool_without_room_for_a_large_buf_gives_a_usual_one(void **state)
+{
+    (void)state;
+    gives_usual_bufs(3 * NEAP_BUF_MIN_BYTES, 1 << 20);
+}
+
+static void R12_a_pool_with_more_live_than_it_would_keep_gives_usual_bufs(void **state)
+{
+    (void)state;
+    gives_usual_bufs(0, 4 * NEAP_BUF_MIN_BYTES - 1);
 }
 
 static void R10_memory_follows_what_came_and_not_what_was_asked(void **state)
@@ -644,7 +655,8 @@ static const struct CMUnitTest tests[] = {
     TEST(R3_the_rest_does_not_move_over_a_slice),
     TEST(R3_afterwards_the_reader_returns_to_normal_bufs),
     TEST(R12_who_fills_a_buf_gets_large_ones_until_less_comes),
-    TEST(R12_a_pool_without_a_large_buf_gives_a_usual_one),
+    TEST(R12_a_pool_without_room_for_a_large_buf_gives_a_usual_one),
+    TEST(R12_a_pool_with_more_live_than_it_would_keep_gives_usual_bufs),
     TEST(R10_memory_follows_what_came_and_not_what_was_asked),
     TEST(R10_a_read_above_the_limit_is_oversized_at_once),
     TEST(R10_at_the_limit_of_unread_bytes_no_room_is_given_until_some_are_read),

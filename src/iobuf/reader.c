@@ -122,12 +122,15 @@ static uint32_t smaller(uint64_t a, uint64_t b)
     return (uint32_t)(a < b ? a : b);
 }
 
-/* A busy reader takes a large buf where there is one to be had: fewer reads for as many bytes. */
+/* A busy reader takes a large buf where there is one to be had: fewer reads for as many bytes. Not
+ * where more than the pool would keep is live: many connections, or slices that were forgotten,
+ * hold no more than they would without. */
 static int take_buf(struct neap_reader *r, uint32_t size, struct neap_buf **buf)
 {
     uint64_t large = (uint64_t)BUSY_TIMES * r->pool->min_size;
     bool larger = r->busy && size < large && large <= NEAP_CLASS_MAX_BYTES;
-    if (larger && neap_pool_take(r->pool, large, buf) == NEAP_OK) return NEAP_OK;
+    bool affordable = neap_pool_bytes_live(r->pool) + large <= r->pool->retain;
+    if (larger && affordable && neap_pool_take(r->pool, large, buf) == NEAP_OK) return NEAP_OK;
     return neap_pool_take(r->pool, size, buf);
 }
 

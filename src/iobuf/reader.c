@@ -435,6 +435,16 @@ uint64_t neap_view_bits(uint32_t slot, uint32_t gen, uint32_t epoch, uint32_t si
     return at && neap_number_known(number) ? neap_number_bits(at, number) : 0;
 }
 
+int neap_view_unpack(uint32_t slot, uint32_t gen, uint32_t epoch, uint32_t size, uint32_t offset,
+                     struct neap_numbers *numbers)
+{
+    const struct neap_reader *r = viewed(slot, gen, epoch);
+    if (!r) return NEAP_E_STALE;
+    uint32_t most = smaller(size, unread(r));
+    if (!r->buf || offset > most) return NEAP_E_RANGE;
+    return neap_numbers_load(r->buf->mem + r->start + offset, most - offset, numbers);
+}
+
 /* The bytes of a whole view, or NULL. */
 static const uint8_t *whole(const struct neap_view *view)
 {

@@ -69,7 +69,7 @@ static uint64_t float_bits(double value, uint32_t width)
     return width == 4 ? narrow.bits : wide.bits;
 }
 
-static double get_any(const uint8_t *at, int number)
+static __attribute__((noinline)) double get_any(const uint8_t *at, int number)
 {
     if (!neap_number_known(number)) return NAN;
     uint64_t bits = neap_number_bits(at, number);
@@ -78,7 +78,7 @@ static double get_any(const uint8_t *at, int number)
 }
 
 /* The numbers that headers are made of, each in a move or two. */
-double neap_number_get(const uint8_t *at, int number)
+static inline double get(const uint8_t *at, int number)
 {
     uint16_t v16;
     uint32_t v32;
@@ -90,6 +90,11 @@ double neap_number_get(const uint8_t *at, int number)
     case 4 | NEAP_BIG: memcpy(&v32, at, 4); return be32toh(v32);
     default: return get_any(at, number);
     }
+}
+
+double neap_number_get(const uint8_t *at, int number)
+{
+    return get(at, number);
 }
 
 /* A double has 53 bits: wider integers are written as bits. */
@@ -135,4 +140,32 @@ void neap_number_store(uint8_t *at, int number, uint64_t bits)
     case 8: memcpy(at, &v64, 8); break;
     default: store_any(at, width, big, bits);
     }
+}
+
+int neap_numbers_load(const uint8_t *at, uint32_t size, struct neap_numbers *numbers)
+{
+    if (numbers->count > NEAP_NUMBERS_MAX) return NEAP_E_RANGE;
+    for (uint32_t i = 0; i < numbers->count; i++) {
+        uint32_t width = neap_number_width(numbers->number[i]);
+        if (width > size) return NEAP_E_RANGE;
+        numbers->value[i] = get(at, numbers->number[i]);
+        at += width;
+        size -= width;
+    }
+    return NEAP_OK;
+}
+
+int neap_numbers_store(uint8_t at[NEAP_NUMBERS_MAX * 8], const struct neap_numbers *numbers)
+{
+    uint32_t done = 0;
+    if (numbers->count > NEAP_NUMBERS_MAX) return NEAP_E_RANGE;
+    for (uint32_t i = 0; i < numbers->count; i++) {
+        int number = numbers->number[i];
+        uint64_t bits;
+        if (!neap_number_known(number) || !neap_number_encode(number, numbers->value[i], &bits))
+            return NEAP_E_RANGE;
+        neap_number_store(at + done, number, bits);
+        done += neap_number_width(number);
+    }
+    return (int)done;
 }

@@ -17,40 +17,42 @@ local ERROR = 0
 
 local numbers = neap.buffer() -- where answers are put together
 
--- By type. A payload is borrowed; the answer is a slice or a string, or nil and what is wrong.
+-- The header of the request, with what differs written over it, and the answer's payload. Nothing
+-- is copied: the frame is cut where it lies, and write takes both.
+local function answer(frame, kind, payload)
+  local header = frame:split(HEADER)
+  frame:release()
+  header:pack(">I4I2", 0, #payload, kind)
+  return { header, payload }
+end
+
+-- By type. A handler takes the frame and returns what is written.
 local handlers = {
-  function(payload) return payload:retain() end, -- no copy: the bytes that came are sent
-  function(payload)
-    if #payload % 4 ~= 0 then return nil, "not a whole count of u32be numbers" end
+  function(frame) return frame end, -- as it came, from where it lies
+  function(frame)
+    if #frame % 4 ~= 0 then return answer(frame, ERROR, "not a whole count of u32be numbers") end
     local sum = 0
-    for offset = 0, #payload - 4, 4 do sum = sum + payload:u32be(offset) end
-    return numbers:put_u64be(sum):take()[1]
+    for offset = HEADER, #frame - 4, 4 do sum = sum + frame:u32be(offset) end
+    return answer(frame, 2, numbers:put_u64be(sum):take()[1])
   end,
-  function() return numbers:put_u64be(os.time()):take()[1] end,
+  function(frame) return answer(frame, 3, numbers:put_u64be(os.time()):take()[1]) end,
 }
 
--- The request's header is the answer's, with what differs written over it; write takes both.
-local function answer(conn, header, kind, payload)
-  header:pack(">I4I2", 0, #payload, kind)
-  conn:write(header)
-  conn:write(payload)
+local function unknown(frame)
+  return answer(frame, ERROR, "there is no such type")
 end
 
 local listener = assert(neap.listen(arg[1] or "tcp://127.0.0.1:7001", function(conn)
   while true do
     local view, message, name = conn:peek(HEADER) -- a look at it, where it lies
     if name == "eof" then return end
-    local length, kind = assert(view, message):unpack(">I4I2", 0)
+    local length, kind = assert(view, message):unpack(">I4I2")
     if length > MAX_PAYLOAD then
-      return answer(conn, conn:read(HEADER), ERROR, "the payload is too long")
+      conn:write(answer(conn:read(HEADER), ERROR, "the payload is too long"))
+      return
     end
-    local payload = assert(conn:read(HEADER + length)) -- the whole frame, side by side, …
-    local header = payload:split(HEADER)               -- … cut in two without a copy
-    local handle = handlers[kind]
-    local result, problem = nil, "there is no such type"
-    if handle then result, problem = handle(payload) end
-    payload:release()
-    answer(conn, header, result and kind or ERROR, result or problem)
+    local frame = assert(conn:read(HEADER + length)) -- header and payload, side by side
+    conn:write((handlers[kind] or unknown)(frame))
   end
 end))
 

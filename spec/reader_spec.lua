@@ -73,6 +73,8 @@ describe("reading from a connection", function()
   it("R3 returns to bufs of the normal size after a large message", function()
     peer:send(("x"):rep(100000))
     conn:read(100000):release()
+    peer:send("first") -- after which it knows that less comes now
+    conn:read(5):release()
     peer:send("small")
     local small = conn:read(5)
     assert.is_true(helper.info(small).buf_bytes <= 32768)
@@ -185,6 +187,21 @@ describe("reading from a connection", function()
     peer:close()
     assert.equal("short", read())
     conn:close()
+  end)
+
+  it("R12 takes larger bufs for large messages, and usual ones for small messages", function()
+    local function size_for(bytes)
+      peer:send(("x"):rep(bytes))
+      local slice = conn:read(bytes)
+      local size = helper.info(slice).buf_bytes
+      slice:release()
+      return size
+    end
+    size_for(40000) -- does not fit a usual buf, and shows that there is much
+    assert.equal(65536, size_for(40000))
+    size_for(100)
+    assert.is_true(size_for(100) <= 32768)
+    finish()
   end)
 
   it("R11 gives the bytes as they came, however the stream was cut", function()

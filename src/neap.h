@@ -157,7 +157,16 @@ enum neap_number {
     NEAP_WIDTH = 15,  /* the bits of the width in bytes */
     NEAP_BIG = 16,    /* big-endian */
     NEAP_SIGNED = 32, /* two's complement */
-    NEAP_FLOAT = 64   /* IEEE 754, of 4 or 8 bytes */
+    NEAP_FLOAT = 64,  /* IEEE 754, of 4 or 8 bytes */
+
+    NEAP_NUMBERS_MAX = 16 /* in a struct neap_numbers */
+};
+
+/* Numbers that stand side by side. */
+struct neap_numbers {
+    uint32_t count;
+    uint8_t number[NEAP_NUMBERS_MAX]; /* enum neap_number */
+    double value[NEAP_NUMBERS_MAX];
 };
 
 /* err: STALE. */
@@ -223,6 +232,12 @@ int neap_slice_check(uint32_t slot, uint32_t gen, uint32_t offset, uint32_t size
 /* Write a number. err: STALE, RANGE (also a value that does not fit), OVERLAP, READ_ONLY. */
 int neap_slice_set(uint32_t slot, uint32_t gen, uint32_t offset, int number, double value);
 int neap_slice_set_bits(uint32_t slot, uint32_t gen, uint32_t offset, int number, uint64_t bits);
+
+/* All values to or from an offset, as neap_slice_set() and neap_slice_get() do one. err: also
+ * RANGE: the count is too large. Then nothing was written; what was read is undefined. */
+int neap_slice_pack(uint32_t slot, uint32_t gen, uint32_t offset,
+                    const struct neap_numbers *numbers);
+int neap_slice_unpack(uint32_t slot, uint32_t gen, uint32_t offset, struct neap_numbers *numbers);
 
 /* What neap_slice_set() and neap_slice_write() would answer, with nothing written. */
 int neap_slice_try_set(uint32_t slot, uint32_t gen, uint32_t offset, int number, double value);
@@ -395,6 +410,10 @@ const uint8_t *neap_view_bytes(uint32_t slot, uint32_t gen, uint32_t epoch);
 /* A number in a view of `size` bytes, as neap_slice_get(). */
 double neap_view_get(uint32_t slot, uint32_t gen, uint32_t epoch, uint32_t size, uint32_t offset,
                      int number);
+
+/* Numbers in a view of `size` bytes, as neap_slice_unpack(). err: STALE, RANGE. */
+int neap_view_unpack(uint32_t slot, uint32_t gen, uint32_t epoch, uint32_t size, uint32_t offset,
+                     struct neap_numbers *numbers);
 
 /* Copy n bytes of a view of `size` bytes into room. err: STALE, RANGE. */
 int neap_view_copy(uint32_t slot, uint32_t gen, uint32_t epoch, uint32_t size, uint32_t offset,

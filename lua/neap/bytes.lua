@@ -80,6 +80,7 @@ end
 ---   check(self, name): raises when self is not such an object
 ---   get(self, offset, number) → number, NaN when that fails
 ---   bits(self, offset, number) → uint64_t
+---   unpack(self, offset, numbers) → code: negative when that fails
 ---   explain(self, name, offset, width): raises for what get() refused, if it did
 ---   size(self, name) → bytes; raises when stale
 ---   copy(self, offset, n) → string, of bytes that are there
@@ -190,6 +191,7 @@ function M.install(methods, kind)
   end
 
   local unpacker = format.unpackers({
+    quick = kind.unpack,
     get = function(self, offset, number)
       local value = get(self, offset, number)
       if value ~= value then explain(self, "unpack", offset, width_of(number)) end

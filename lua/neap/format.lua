@@ -13,6 +13,7 @@ local check = require("neap.check")
 
 local C = abi.C
 local BIG, SIGNED, FLOAT = C.NEAP_BIG, C.NEAP_SIGNED, C.NEAP_FLOAT
+local numbers_t = ffi.typeof("struct neap_numbers")
 local NATIVE = ffi.abi("be") and BIG or 0
 local CACHED = 1024 -- formats kept; a script that makes more of them starts anew
 local type = type
@@ -147,9 +148,67 @@ local function cached(build)
   end
 end
 
+-- Nothing but numbers that a Lua number holds, and not too many: C can do them in one call.
+-- Returns them, with room for their values, and the bytes that they take.
+local function only_numbers(items)
+  if #items == 0 or #items > C.NEAP_NUMBERS_MAX then return nil end
+  local numbers, width = numbers_t({ count = #items }), 0
+  for i, item in ipairs(items) do
+    if not item.number or item.wide then return nil end
+    numbers.number[i - 1] = item.number
+    width = width + item.width
+  end
+  return numbers, width
+end
+
+-- "v1 = …" for each of n values.
+local function for_each(n, text, separator)
+  local parts = {}
+  for i = 1, n do parts[i] = text:gsub("#", i - 1):gsub("%%", i) end
+  return table.concat(parts, separator)
+end
+
+-- A function (self, at) → values…, offset behind them: in one call where that is possible; where
+-- not, `slow` does it, or raises.
+local function with_quick_unpack(quick, slow, numbers, width)
+  local n = numbers.count
+  local source = ([[
+local quick, slow, numbers = ...
+return function(self, at)
+  if quick(self, at, numbers) < 0 then return slow(self, at) end
+  return %s, at + %d
+end]]):format(for_each(n, "numbers.value[#]", ", "), width)
+  return assert(loadstring(source, check.chunk_name("unpack")))(quick, slow, numbers)
+end
+
+--- A maker of functions (self, at, values…) → offset behind them, or nil: nothing was written, and
+--- there is either more to it than numbers or something wrong, which M.packers()'s will tell.
+--- @param pack fun(self, at, numbers): integer negative when nothing was written
+function M.quick_packers(pack)
+  return cached(function(format)
+    local items, message = parse(format)
+    if not items then return nil, message end
+    local numbers, width = only_numbers(items)
+    if not numbers then return function() return nil end end
+    local n = numbers.count
+    local source = ([[
+local pack, numbers, type = ...
+return function(self, at, %s)
+  if not (%s) then return nil end
+  local value = numbers.value
+  %s
+  if pack(self, at, numbers) < 0 then return nil end
+  return at + %d
+end]]):format(for_each(n, "v%", ", "), for_each(n, 'type(v%) == "number"', " and "),
+      for_each(n, "value[#] = v%", "\n"), width)
+    return assert(loadstring(source, check.chunk_name("pack " .. format)))(pack, numbers, type)
+  end)
+end
+
 --- A maker of functions (self, at) → values…, offset behind them, for a kind of bytes.
 --- @param kind table get(self, at, number) · bits(self, at, number, signed) ·
---- bytes(self, at, n) · zero(self, at) → n · skip(self, at, n); each raises at a misuse
+--- bytes(self, at, n) · zero(self, at) → n · skip(self, at, n); each raises at a misuse ·
+--- quick(self, at, numbers) → code: fills the values in, or is negative
 function M.unpackers(kind)
   return cached(function(format)
     local items, message = parse(format)
@@ -159,7 +218,10 @@ function M.unpackers(kind)
     local source = "local get, bits, bytes, zero, skip = ...\nreturn function(self, at)\nlocal n\n"
       .. statements(items, unpack_code) .. "\nreturn " .. table.concat(names, ", ") .. "\nend"
     local make = assert(loadstring(source, check.chunk_name("unpack " .. format)))
-    return make(kind.get, kind.bits, kind.bytes, kind.zero, kind.skip)
+    local unpack_each = make(kind.get, kind.bits, kind.bytes, kind.zero, kind.skip)
+    local numbers, width = only_numbers(items)
+    if not numbers then return unpack_each end
+    return with_quick_unpack(kind.quick, unpack_each, numbers, width)
   end)
 end
 

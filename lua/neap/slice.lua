@@ -285,6 +285,10 @@ common.install(Slice, {
     local value = C.neap_slice_get_bits(self.slot, self.gen, offset, number)
     return value
   end,
+  unpack = function(self, offset, numbers)
+    local code = C.neap_slice_unpack(self.slot, self.gen, offset, numbers)
+    return code
+  end,
   explain = explain,
   size = size_of,
   copy = copy_of,
@@ -369,6 +373,11 @@ local write = format.packers({
   end,
 })
 
+local quick = format.quick_packers(function(self, offset, numbers)
+  local code = C.neap_slice_pack(self.slot, self.gen, offset, numbers)
+  return code
+end)
+
 --- Writes values at an offset, by a format as string.pack of newer Luas has it: all, or none.
 --- `< > =` order: little-endian, big-endian, native (the start) · `b B h H i I l L j J T`, `i[n]`
 --- `I[n]` integers of 1 to 8 bytes · `f d n` floats · `x` a byte of padding · `cN` a string of N
@@ -382,6 +391,9 @@ function Slice:pack(format_text, offset, ...)
   check_self(self, "pack")
   check.string(format_text, "slice:pack: format")
   check.whole(offset, U32, "slice:pack: offset")
+  local pack_numbers = quick(format_text)
+  local behind = pack_numbers and pack_numbers(self, offset, ...)
+  if behind then return behind end
   local fn, message = try(format_text)
   if not fn then check.raise("slice:pack: " .. message) end
   fn(self, offset, ...)

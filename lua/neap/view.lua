@@ -81,6 +81,10 @@ common.install(View, {
     local value = C.neap_view_bits(self.slot, self.gen, self.epoch, self.size, offset, number)
     return value
   end,
+  unpack = function(self, offset, numbers)
+    local code = C.neap_view_unpack(self.slot, self.gen, self.epoch, self.size, offset, numbers)
+    return code
+  end,
   explain = explain,
   size = size_of,
   copy = copy_of,

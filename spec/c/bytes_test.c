@@ -48,6 +48,48 @@ static void S1_numbers_of_every_width_order_and_sign_at_every_offset(void **stat
     finish();
 }
 
+static void S1_numbers_side_by_side_are_written_and_read_in_one_call(void **state)
+{
+    (void)state;
+    start("0123456789");
+    struct neap_numbers numbers = {.count = 3,
+                                   .number = {4 | NEAP_BIG, 1 | NEAP_SIGNED, 3},
+                                   .value = {0x41424344, -1, 0x434241}};
+    assert_int_equal(neap_slice_pack(AT(slice), 1, &numbers), NEAP_OK);
+    slice_reads(slice, "0ABCD\377ABC9");
+    memset(numbers.value, 0, sizeof numbers.value);
+    assert_int_equal(neap_slice_unpack(AT(slice), 1, &numbers), NEAP_OK);
+    assert_true(numbers.value[0] == 0x41424344 && numbers.value[1] == -1);
+    assert_true(numbers.value[2] == 0x434241);
+    finish();
+}
+
+static void S1_S10_numbers_side_by_side_of_which_one_is_wrong_write_nothing(void **state)
+{
+    (void)state;
+    start("0123456789");
+    struct neap_numbers good = {.count = 2, .number = {4, 4}};
+    struct neap_numbers large = {.count = 2, .number = {4, 1}, .value = {1, 256}};
+    struct neap_numbers none = {.count = 2, .number = {4, 0}};
+    struct neap_numbers many = {.count = NEAP_NUMBERS_MAX + 1};
+    assert_int_equal(neap_slice_pack(AT(slice), 3, &good), NEAP_E_RANGE);
+    assert_int_equal(neap_slice_unpack(AT(slice), 3, &good), NEAP_E_RANGE);
+    assert_int_equal(neap_slice_pack(AT(slice), UINT32_MAX, &good), NEAP_E_RANGE);
+    assert_int_equal(neap_slice_unpack(AT(slice), UINT32_MAX, &good), NEAP_E_RANGE);
+    assert_int_equal(neap_slice_pack(AT(slice), 0, &large), NEAP_E_RANGE);
+    assert_int_equal(neap_slice_pack(AT(slice), 0, &none), NEAP_E_RANGE);
+    assert_int_equal(neap_slice_pack(AT(slice), 0, &many), NEAP_E_RANGE);
+    assert_int_equal(neap_slice_unpack(AT(slice), 0, &many), NEAP_E_RANGE);
+    struct neap_handle clone;
+    assert_int_equal(neap_slice_retain(AT(slice), &clone), NEAP_OK);
+    assert_int_equal(neap_slice_pack(AT(slice), 0, &good), NEAP_E_OVERLAP);
+    slice_end(clone);
+    assert_int_equal(neap_slice_pack(slice.slot, slice.gen + 2, 0, &good), NEAP_E_STALE);
+    assert_int_equal(neap_slice_unpack(slice.slot, slice.gen + 2, 0, &good), NEAP_E_STALE);
+    slice_reads(slice, "0123456789");
+    finish();
+}
+
 static void S1_a_value_that_does_not_fit_is_refused_and_nothing_is_written(void **state)
 {
     (void)state;
@@ -121,6 +163,8 @@ static void find_agrees_with_a_plain_search(void **state)
 
 static const struct CMUnitTest tests[] = {
     TEST(S1_numbers_of_every_width_order_and_sign_at_every_offset),
+    TEST(S1_numbers_side_by_side_are_written_and_read_in_one_call),
+    TEST(S1_S10_numbers_side_by_side_of_which_one_is_wrong_write_nothing),
     TEST(S1_a_value_that_does_not_fit_is_refused_and_nothing_is_written),
     TEST(copies_may_overlap_within_one_slice),
     TEST(find_agrees_with_a_plain_search),

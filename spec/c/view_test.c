@@ -34,6 +34,8 @@ static void is_stale(struct neap_view v)
     assert_null(neap_view_bytes(v.slot, v.gen, v.epoch));
     assert_true(isnan(neap_view_get(v.slot, v.gen, v.epoch, v.size, 0, 1)));
     assert_true(neap_view_bits(v.slot, v.gen, v.epoch, v.size, 0, 1) == 0);
+    struct neap_numbers none = {0};
+    assert_int_equal(neap_view_unpack(v.slot, v.gen, v.epoch, v.size, 0, &none), NEAP_E_STALE);
     assert_int_equal(neap_view_find(&v, "x", 1, 0), NEAP_E_STALE);
     assert_int_equal(neap_view_equals(&v, "", 0), NEAP_E_STALE);
     assert_int_equal(neap_view_retain(&v, &slice), NEAP_E_STALE);
@@ -48,6 +50,12 @@ static void a_view_leaves_its_bytes_unread(void **state)
     assert_memory_equal(neap_view_bytes(v.slot, v.gen, v.epoch), "\1\2text", 6);
     assert_true(neap_view_get(v.slot, v.gen, v.epoch, 6, 0, 2 | NEAP_BIG) == 0x0102);
     assert_true(neap_view_bits(v.slot, v.gen, v.epoch, 6, 0, 2) == 0x0201);
+    struct neap_numbers two = {.count = 2, .number = {1, 1}};
+    assert_int_equal(neap_view_unpack(v.slot, v.gen, v.epoch, 6, 0, &two), NEAP_OK);
+    assert_true(two.value[0] == 1 && two.value[1] == 2);
+    assert_int_equal(neap_view_unpack(v.slot, v.gen, v.epoch, 6, 5, &two), NEAP_E_RANGE);
+    assert_int_equal(neap_view_unpack(v.slot, v.gen, v.epoch, UINT32_MAX, 5, &two), NEAP_E_RANGE);
+    assert_int_equal(neap_view_unpack(v.slot, v.gen, v.epoch, 6, 7, &two), NEAP_E_RANGE);
     assert_int_equal(neap_view_find(&v, "text", 4, 0), 2);
     assert_int_equal(neap_view_find(&v, "text", 4, 3), NEAP_E_EOF);
     assert_int_equal(neap_view_find(&v, "t", 1, 7), NEAP_E_RANGE);

@@ -10,6 +10,7 @@
 enum {
     READERS_MAX = 1 << 21,
     SMALL_ROOM = 4, /* a buf with less than this part of it left is not filled further */
+    BUSY_TIMES = 4, /* a busy reader takes bufs of so many times the usual size */
 };
 
 static struct neap_slots readers = NEAP_SLOTS(struct neap_reader, READERS_MAX);
@@ -121,13 +122,26 @@ static uint32_t smaller(uint64_t a, uint64_t b)
     return (uint32_t)(a < b ? a : b);
 }
 
-/* Memory follows what came, not what was asked for: at most 2 x that + 16 KiB. */
+/* A busy reader takes a large buf where there is one to be had: fewer reads for as many bytes. Not
+ * where more than the pool would keep is live: many connections, or slices that were forgotten,
+ * hold no more than they would without. */
+static int take_buf(struct neap_reader *r, uint32_t size, struct neap_buf **buf)
+{
+    uint64_t large = (uint64_t)BUSY_TIMES * r->pool->min_size;
+    bool larger = r->busy && size < large && large <= NEAP_CLASS_MAX_BYTES;
+    bool affordable = neap_pool_bytes_live(r->pool) + large <= r->pool->retain;
+    if (larger && affordable && neap_pool_take(r->pool, large, buf) == NEAP_OK) return NEAP_OK;
+    return neap_pool_take(r->pool, size, buf);
+}
+
+/* Memory follows what came, not what was asked for: at most 2 x that + 16 KiB, or + 64 KiB while
+ * the reader is busy. */
 static int fresh_buf(struct neap_reader *r, uint32_t want)
 {
     uint64_t came = unread(r);
     uint32_t size = smaller(want > 2 * came ? want : 2 * came, 2 * came + NEAP_BUF_MIN_BYTES);
     struct neap_buf *to;
-    int result = neap_pool_take(r->pool, size, &to);
+    int result = take_buf(r, size, &to);
     if (result == NEAP_OK) move_to(r, to);
     return result;
 }
@@ -173,9 +187,18 @@ int neap_reader_make_room(struct neap_reader *r, uint32_t want, struct neap_room
     return result;
 }
 
+/* Busy is who had a usual buf's worth of bytes and no room for more: there may be more at once. It
+ * is over when less is unread after a fill. */
+static void note_amount(struct neap_reader *r)
+{
+    bool much = unread(r) >= r->pool->min_size;
+    if (!much || r->end == r->buf->capacity) r->busy = much;
+}
+
 void neap_reader_got(struct neap_reader *r, uint32_t n)
 {
     r->end += n;
+    note_amount(r);
     moved(r);
 }
 
@@ -410,6 +433,16 @@ uint64_t neap_view_bits(uint32_t slot, uint32_t gen, uint32_t epoch, uint32_t si
 {
     const uint8_t *at = number_in(viewed(slot, gen, epoch), size, offset, number);
     return at && neap_number_known(number) ? neap_number_bits(at, number) : 0;
+}
+
+int neap_view_unpack(uint32_t slot, uint32_t gen, uint32_t epoch, uint32_t size, uint32_t offset,
+                     struct neap_numbers *numbers)
+{
+    const struct neap_reader *r = viewed(slot, gen, epoch);
+    if (!r) return NEAP_E_STALE;
+    uint32_t most = smaller(size, unread(r));
+    if (!r->buf || offset > most) return NEAP_E_RANGE;
+    return neap_numbers_load(r->buf->mem + r->start + offset, most - offset, numbers);
 }
 
 /* The bytes of a whole view, or NULL. */

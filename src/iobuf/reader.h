@@ -11,7 +11,8 @@
  *
  * It knows no descriptor; whoever does can set `fill`, which reads ask for more.
  * Limits: one read at most `max_read` bytes; at most
- * 2 × the unread bytes + 16 KiB are held for one that is not complete.
+ * 2 × the unread bytes + 16 KiB are held for one that is not complete, + 64 KiB
+ * where the bytes before it filled a buf (both in multiples of the pool's size).
  * Thread: the pool's. */
 #pragma once
 
@@ -26,6 +27,7 @@ typedef int neap_reader_fill(struct neap_reader *r, uint32_t want);
 struct neap_reader {
     struct neap_slot head;
     uint32_t slot;
+    bool busy;              /* private: the next buf is a large one */
     struct neap_pool *pool; /* kept open; NULL once closed */
     struct neap_buf *buf;   /* NULL while nothing is unread and nobody fills it */
     uint32_t start;

@@ -69,7 +69,7 @@ static uint64_t float_bits(double value, uint32_t width)
     return width == 4 ? narrow.bits : wide.bits;
 }
 
-static double get_any(const uint8_t *at, int number)
+static __attribute__((noinline)) double get_any(const uint8_t *at, int number)
 {
     if (!neap_number_known(number)) return NAN;
     uint64_t bits = neap_number_bits(at, number);
@@ -78,7 +78,7 @@ static double get_any(const uint8_t *at, int number)
 }
 
 /* The numbers that headers are made of, each in a move or two. */
-double neap_number_get(const uint8_t *at, int number)
+static inline double get(const uint8_t *at, int number)
 {
     uint16_t v16;
     uint32_t v32;
@@ -92,12 +92,17 @@ double neap_number_get(const uint8_t *at, int number)
     }
 }
 
+double neap_number_get(const uint8_t *at, int number)
+{
+    return get(at, number);
+}
+
 /* A double has 53 bits: wider integers are written as bits. */
 static bool fits(double value, uint32_t width, bool sign)
 {
     uint32_t width_bits = 8 * width - sign;
     bool exact = width_bits > 53;
-    double span = exact ? 0x1p53 : ldexp(1, (int)width_bits);
+    double span = exact ? 0x1p53 : (double)(UINT64_C(1) << width_bits);
     bool above_low = value >= (sign ? -span : 0);
     bool below_high = exact ? value <= span : value < span;
     return above_low && below_high && value == (double)(int64_t)value;
@@ -115,9 +120,52 @@ bool neap_number_encode(int number, double value, uint64_t *bits)
     return true;
 }
 
+static void store_any(uint8_t *at, uint32_t width, bool big, uint64_t bits)
+{
+    for (uint32_t i = 0; i < width; i++) at[big ? width - 1 - i : i] = (uint8_t)(bits >> 8 * i);
+}
+
+/* As load(). */
 void neap_number_store(uint8_t *at, int number, uint64_t bits)
 {
     uint32_t width = neap_number_width(number);
     bool big = number & NEAP_BIG;
-    for (uint32_t i = 0; i < width; i++) at[big ? width - 1 - i : i] = (uint8_t)(bits >> 8 * i);
+    uint16_t v16 = big ? htobe16((uint16_t)bits) : htole16((uint16_t)bits);
+    uint32_t v32 = big ? htobe32((uint32_t)bits) : htole32((uint32_t)bits);
+    uint64_t v64 = big ? htobe64(bits) : htole64(bits);
+    switch (width) {
+    case 1: at[0] = (uint8_t)bits; break;
+    case 2: memcpy(at, &v16, 2); break;
+    case 4: memcpy(at, &v32, 4); break;
+    case 8: memcpy(at, &v64, 8); break;
+    default: store_any(at, width, big, bits);
+    }
+}
+
+int neap_numbers_load(const uint8_t *at, uint32_t size, struct neap_numbers *numbers)
+{
+    if (numbers->count > NEAP_NUMBERS_MAX) return NEAP_E_RANGE;
+    for (uint32_t i = 0; i < numbers->count; i++) {
+        uint32_t width = neap_number_width(numbers->number[i]);
+        if (width > size) return NEAP_E_RANGE;
+        numbers->value[i] = get(at, numbers->number[i]);
+        at += width;
+        size -= width;
+    }
+    return NEAP_OK;
+}
+
+int neap_numbers_store(uint8_t at[NEAP_NUMBERS_MAX * 8], const struct neap_numbers *numbers)
+{
+    uint32_t done = 0;
+    if (numbers->count > NEAP_NUMBERS_MAX) return NEAP_E_RANGE;
+    for (uint32_t i = 0; i < numbers->count; i++) {
+        int number = numbers->number[i];
+        uint64_t bits;
+        if (!neap_number_known(number) || !neap_number_encode(number, numbers->value[i], &bits))
+            return NEAP_E_RANGE;
+        neap_number_store(at + done, number, bits);
+        done += neap_number_width(number);
+    }
+    return (int)done;
 }

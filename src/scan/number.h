@@ -28,3 +28,9 @@ uint64_t neap_number_bits(const uint8_t *at, int number);
 bool neap_number_encode(int number, double value, uint64_t *bits);
 
 void neap_number_store(uint8_t *at, int number, uint64_t bits);
+
+/* The values that stand in `size` bytes. err: RANGE: those are fewer than the numbers have. */
+int neap_numbers_load(const uint8_t *at, uint32_t size, struct neap_numbers *numbers);
+
+/* The values as bytes. Returns how many. err: RANGE: one is no number or does not fit it. */
+int neap_numbers_store(uint8_t at[NEAP_NUMBERS_MAX * 8], const struct neap_numbers *numbers);

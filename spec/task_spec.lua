@@ -309,6 +309,27 @@ describe("in a stock luajit", function()
     assert.equal(0, run.status)
   end)
 
+  it("a wait that a stop interrupts leaves nothing behind", function()
+    local run = helper.stock([[
+      local neap = require("neap")
+      local listener = assert(neap.listen("tcp://127.0.0.1:0", function(conn)
+        neap.sleep(0.05)
+        conn:write("x")
+        neap.sleep(0.05)
+      end))
+      local conn = assert(neap.connect(listener.address))
+      neap.spawn(neap.stop)
+      print(pcall(conn.read, conn, 1))
+      local other = neap.spawn(function() neap.sleep(0.05) end)
+      neap.spawn(neap.stop)
+      print(pcall(other.join, other))
+      print(neap.sleep(0.1)) -- the byte comes, and the other task ends
+      print(#conn:read(1))
+    ]])
+    assert.equal("", run.err)
+    assert.equal("false\tinterrupted\nfalse\tinterrupted\ntrue\n1\n", run.out)
+  end)
+
   it("a write above the watermark runs the loop too", function()
     local run = helper.stock([[
       local neap = require("neap")

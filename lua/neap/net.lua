@@ -102,7 +102,7 @@ local function fill(self, _, co, yieldable)
   local slot, me = self.slot, prepare(co, yieldable)
   check_free(readers[slot], "reading")
   readers[slot] = me
-  local code = wait(me, timeouts[slot])
+  local code = wait(me, timeouts[slot], readers, slot)
   readers[slot] = false
   return code < 0 and code or AGAIN
 end
@@ -111,7 +111,7 @@ local function wait_writable(slot, what)
   local me = prepare(running(), isyieldable())
   check_free(writers[slot], what)
   writers[slot] = me
-  local code = wait(me, timeouts[slot])
+  local code = wait(me, timeouts[slot], writers, slot)
   writers[slot] = false
   return code
 end

@@ -133,13 +133,13 @@ local function go(task, argument)
   local previous = current
   current = task
   local ok, result, second, third, fourth = resume(task.co, argument)
-  current = previous
   if ok and result == WAITING then
     task.wait = task.wait + 1
     waiting_count = waiting_count + 1
   else
-    finish(task, ok, result, second, third, fourth)
+    finish(task, ok, result, second, third, fourth) -- a __tostring may run in it
   end
+  current = previous
 end
 
 -- ---- waiting ----
@@ -185,6 +185,9 @@ end
 function M.prepare(co, yieldable)
   local task = current or outside
   if co ~= task.co then
+    if current and status(current.co) == "dead" then
+      check.raise("neap: nothing can wait in the __tostring of an error")
+    end
     check.raise("neap: a coroutine that the script made itself cannot wait: make it with "
       .. "neap.wrap, or start a task with neap.spawn")
   end
@@ -412,8 +415,16 @@ local function drain()
   end
 end
 
+local catching = false -- the signals that end a program, since the loop runs
+
+local function without_handler(number)
+  local ends = number == ENDINGS[1] or number == ENDINGS[2]
+  return catching and ends and C.NEAP_SIGNAL_ONCE or C.NEAP_SIGNAL_DEFAULT
+end
+
 -- The signals that end a program; a handler of the script's own stays.
 function M.catch_endings(on)
+  catching = on
   local how = on and C.NEAP_SIGNAL_ONCE or C.NEAP_SIGNAL_DEFAULT
   for i = 1, #ENDINGS do
     if not signal_handlers[ENDINGS[i]] then C.neap_loop_signal(loop, ENDINGS[i], how) end
@@ -425,12 +436,12 @@ end
 --- @param signal_name string|integer "HUP", "USR1", … or its number
 --- @param fn? fun() runs in a task
 function M.on_signal(signal_name, fn)
-  local number = type(signal_name) == "number" and signal_name
+  local number = type(signal_name) == "number" and signal_name % 1 == 0 and signal_name
     or type(signal_name) == "string" and C.neap_signal_number(signal_name)
   if fn ~= nil and type(fn) ~= "function" then
     check.raise("neap.on_signal: needs a function, or nil, got " .. type(fn))
   end
-  local how = fn and C.NEAP_SIGNAL_CATCH or C.NEAP_SIGNAL_DEFAULT
+  local how = fn and C.NEAP_SIGNAL_CATCH or without_handler(number)
   if not number or C.neap_loop_signal(loop, number, how) < 0 then
     check.raise(("neap.on_signal: %s is no signal that a program can catch (write \"HUP\")")
       :format(tostring(signal_name)))

@@ -291,6 +291,7 @@ static int fill(struct neap_reader *r, uint32_t want)
 static void idle_out(struct neap_stream *s)
 {
     neap_net_counts.closed_idle++;
+    if (s->connect_result == NEAP_E_AGAIN) s->connect_result = NEAP_E_IDLE;
     write_failed(s, NEAP_E_IDLE);
     settle_pending(s);
     read_ended(s, NEAP_E_IDLE);

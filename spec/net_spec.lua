@@ -207,6 +207,21 @@ describe("connecting", function()
     assert.equal(before + 1, helper.net_stats().forgotten)
     peer:close()
   end)
+
+  it("takes no longer than the idle timeout", function()
+    local server = helper.listening()
+    ffi.C.listen(server.fd, 0) -- the system answers the first, and leaves the others waiting
+    local tasks, name = {}, nil
+    for i = 1, 4 do
+      tasks[i] = neap.spawn(function()
+        local conn, _, why = neap.connect(server.address, { idle_timeout = 1 })
+        if conn then conn:close() else name = why end
+      end)
+    end
+    for i = 1, 4 do tasks[i]:join() end
+    server:close()
+    assert.equal("timeout", name)
+  end)
 end)
 
 describe("a connection", function()
@@ -689,6 +704,31 @@ describe("a listener that cannot accept", function()
     assert.matches("^" .. helper.logged("warn") .. "accepting on " .. pattern
       .. " waits: 1 connections are open, as many as max_connections allows; others wait\n",
       said(child))
+  end)
+
+  it("because another process has shut an inherited socket down rests", function()
+    local run = helper.script([[
+      local neap, abi, ffi = require("neap"), require("neap.abi"), require("ffi")
+      ffi.cdef("int socket(int, int, int); int bind(int, const void *, unsigned);"
+        .. "int listen(int, int); int dup(int); int shutdown(int, int);")
+      local number = ffi.C.socket(2, 1, 0)
+      ffi.C.bind(number, ffi.new("uint8_t[16]", { 2, 0, 0, 0, 127, 0, 0, 1 }), 16)
+      ffi.C.listen(number, 1)
+      local of_another = ffi.C.dup(number)
+      local listener = assert(neap.listen("fd://" .. number, print))
+      ffi.C.shutdown(of_another, 0)
+      local stats = ffi.new("struct neap_net_stats")
+      for _ = 1, 1000 do
+        neap.sleep(0.001)
+        abi.C.neap_net_stats(stats)
+        if stats.accept_pauses > 0 then break end
+      end
+      print(stats.accept_pauses > 0)
+      listener:close()
+    ]])
+    assert.equal("true\n", run.out)
+    assert.matches("^" .. helper.logged("warn") .. "accepting on [^\n]* failed: Invalid argument\n",
+      run.err)
   end)
 
   it("because the pool is closed says that it drops connections", function()

@@ -288,6 +288,51 @@ describe("a script that has started a server", function()
   end)
 end)
 
+describe("an error that is shown", function()
+  helper.watch(before_each, after_each)
+
+  it("cannot wait meanwhile, nor run the loop", function()
+    local run = helper.script([[
+      local neap = require("neap")
+      local err = setmetatable({}, { __tostring = function()
+        print(pcall(neap.sleep, 0))
+        print(neap.run())
+        return "shown"
+      end })
+      for _ = 1, 2 do neap.spawn(error, err) end
+      neap.sleep(0.01)
+      print("end")
+    ]])
+    local once = "false\t[^\n]*:%d+: neap: nothing can wait in the __tostring of an error\n\n"
+    assert.matches("^" .. once .. once .. "end\n$", run.out)
+    assert.equal(0, run.status)
+  end)
+end)
+
+describe("a handler of a signal", function()
+  helper.watch(before_each, after_each)
+
+  it("is of a signal, not of a number near it", function()
+    for _, number in ipairs { 1.5, 0 / 0, -1, 0, 65, 2 ^ 32 + 1 } do
+      raises("is no signal that a program can catch", function()
+        neap.on_signal(number, print)
+      end)
+    end
+  end)
+
+  it("leaves a signal that ends the program to the loop, once it is gone", function()
+    local run = helper.script([[
+      local neap = require("neap")
+      neap.on_signal("TERM", print)
+      neap.on_signal("TERM", nil)
+      os.execute("kill -TERM $PPID")
+      neap.sleep(60)
+    ]])
+    assert.equal("", run.err)
+    assert.equal(0, run.status)
+  end)
+end)
+
 describe("in a stock luajit", function()
   helper.watch(before_each, after_each)
 
@@ -307,6 +352,27 @@ describe("in a stock luajit", function()
     assert.equal("", run.err)
     assert.equal("echo hello\neof\n", run.out)
     assert.equal(0, run.status)
+  end)
+
+  it("a wait that a stop interrupts leaves nothing behind", function()
+    local run = helper.stock([[
+      local neap = require("neap")
+      local listener = assert(neap.listen("tcp://127.0.0.1:0", function(conn)
+        neap.sleep(0.05)
+        conn:write("x")
+        neap.sleep(0.05)
+      end))
+      local conn = assert(neap.connect(listener.address))
+      neap.spawn(neap.stop)
+      print(pcall(conn.read, conn, 1))
+      local other = neap.spawn(function() neap.sleep(0.05) end)
+      neap.spawn(neap.stop)
+      print(pcall(other.join, other))
+      print(neap.sleep(0.1)) -- the byte comes, and the other task ends
+      print(#conn:read(1))
+    ]])
+    assert.equal("", run.err)
+    assert.equal("false\tinterrupted\nfalse\tinterrupted\ntrue\n1\n", run.out)
   end)
 
   it("a write above the watermark runs the loop too", function()

@@ -545,7 +545,7 @@ int neap_listener_open(struct neap_loop *loop, uint32_t pool_slot, uint32_t pool
                        struct neap_handle *listener);
 
 /* A connection that waits. own: returns owned.  err: AGAIN, STALE, LIMIT (accepting goes on when
- * one has ended), DESCRIPTORS (accepting rests for a moment), MEMORY, SYSTEM. */
+ * one has ended), DESCRIPTORS, MEMORY, SYSTEM (accepting rests for a moment). */
 int neap_listener_accept(uint32_t slot, uint32_t gen, struct neap_connection *connection);
 
 /* The address it really listens on, into room[NEAP_ADDRESS_BYTES]. */
@@ -628,7 +628,7 @@ struct neap_net_stats {
     uint64_t closed_cut;       /* streams cut because the peer took nothing while closing */
     uint64_t unsent_bytes;     /* queued bytes that a failed or cut stream never sent */
     uint64_t closed_idle;      /* streams ended by their idle timeout */
-    uint64_t accept_pauses;    /* accepting rested: no descriptors or no memory */
+    uint64_t accept_pauses;    /* accepting rested: no descriptors, no memory, or a failure */
     uint64_t accept_limited;   /* accepting waited: a listener had its max_connections */
 };
 

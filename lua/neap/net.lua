@@ -53,10 +53,12 @@ local function wake_writer(slot)
   if waiting then task.wake(waiting, 0) end
 end
 
--- For whoever runs in a task: who waits goes on when this one gives control up.
+-- For whoever runs in a task: who waits goes on when this one gives control up. The slot may have
+-- another connection by then.
 local function wake_later(slot)
   if readers[slot] then task.wake_later(readers[slot]) end
   if writers[slot] then task.wake_later(writers[slot]) end
+  readers[slot], writers[slot] = false, false
 end
 
 task.on_ready(C.NEAP_READY_READ, wake_reader)
@@ -102,8 +104,8 @@ local function fill(self, _, co, yieldable)
   local slot, me = self.slot, prepare(co, yieldable)
   check_free(readers[slot], "reading")
   readers[slot] = me
-  local code = wait(me, timeouts[slot])
-  readers[slot] = false
+  local code = wait(me, timeouts[slot], readers, slot)
+  if readers[slot] == me then readers[slot] = false end
   return code < 0 and code or AGAIN
 end
 
@@ -111,8 +113,8 @@ local function wait_writable(slot, what)
   local me = prepare(running(), isyieldable())
   check_free(writers[slot], what)
   writers[slot] = me
-  local code = wait(me, timeouts[slot])
-  writers[slot] = false
+  local code = wait(me, timeouts[slot], writers, slot)
+  if writers[slot] == me then writers[slot] = false end
   return code
 end
 
@@ -242,6 +244,7 @@ end
 --- @return true|nil ok, string? message, string? name
 function Stream:flush()
   check_stream(self, "flush")
+  check_free(writers[self.slot], "writing")
   local code = C.neap_stream_flush(self.slot, self.gen)
   while code > 0 do
     code = wait_writable(self.slot, "writing")

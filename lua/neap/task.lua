@@ -106,6 +106,8 @@ local function report(task, err)
   })
 end
 
+local wake_all
+
 -- The number of a task's wait is odd while it waits.
 local function waits(task)
   return band(task.wait, 1) == 1
@@ -123,9 +125,7 @@ local function finish(task, ok, result, second, third, fourth)
   end
   task.done, task.ok, task.results = true, ok, { result, second, third, fourth }
   if kind.on_end then kind.on_end(task) end
-  local joiners = task.joiners
-  if not joiners then return end
-  for i = 1, #joiners do M.wake_later(joiners[i]) end
+  if task.joiners then wake_all(task.joiners) end
 end
 
 -- No vararg function: LuaJIT compiles no return from one that was resumed.
@@ -133,13 +133,13 @@ local function go(task, argument)
   local previous = current
   current = task
   local ok, result, second, third, fourth = resume(task.co, argument)
-  current = previous
   if ok and result == WAITING then
     task.wait = task.wait + 1
     waiting_count = waiting_count + 1
   else
-    finish(task, ok, result, second, third, fourth)
+    finish(task, ok, result, second, third, fourth) -- a __tostring may run in it
   end
+  current = previous
 end
 
 -- ---- waiting ----
@@ -185,6 +185,9 @@ end
 function M.prepare(co, yieldable)
   local task = current or outside
   if co ~= task.co then
+    if current and status(current.co) == "dead" then
+      check.raise("neap: nothing can wait in the __tostring of an error")
+    end
     check.raise("neap: a coroutine that the script made itself cannot wait: make it with "
       .. "neap.wrap, or start a task with neap.spawn")
   end
@@ -225,8 +228,9 @@ end
 
 --- Give control up until somebody wakes the task, for so many seconds at most.
 --- @param seconds? number
+--- @param registry? table where the task is registered, under key: cleared if this raises
 --- @return integer code 0, or NEAP_E_TIMEOUT, NEAP_E_CANCELLED, NEAP_E_MEMORY
-function M.wait(task, seconds)
+function M.wait(task, seconds, registry, key)
   local code = CANCELLED
   if not task.cancelled then
     if seconds then code = suspend_for(task, seconds)
@@ -235,7 +239,10 @@ function M.wait(task, seconds)
   end
   if task.cancelled then
     task.cancelled = nil -- once: what cleans up may wait
-    if task == outside then error("interrupted", 0) end -- by a stop or a signal
+    if task == outside then -- by a stop or a signal
+      if registry then registry[key] = false end
+      error("interrupted", 0)
+    end
     return CANCELLED
   end
   return code
@@ -256,9 +263,29 @@ end
 M.wake = wake
 
 --- The same when the running task gives control up, if it still waits as it does now.
-function M.wake_later(task)
+--- @param number? integer of another wait that it is for
+function M.wake_later(task, number)
   last = last + 1
-  queue[last], queue_waits[last] = task, task.wait
+  queue[last], queue_waits[last] = task, number or task.wait
+end
+
+-- Who waits with others for something. A wait outside of all tasks may end with nobody to clear
+-- its place: so the number of the wait stands beside it.
+local function enlist(list, task)
+  list[#list + 1] = { task = task, number = task.wait + 1 }
+end
+
+local function strike_off(list, task)
+  for i = #list, 1, -1 do
+    if list[i].task == task then table.remove(list, i) end
+  end
+end
+
+function wake_all(list)
+  for i = 1, #list do
+    M.wake_later(list[i].task, list[i].number)
+    list[i] = nil
+  end
 end
 
 local function timer_fired(slot)
@@ -271,8 +298,10 @@ local after_turn = {} -- who goes on once the loop has looked at what is ready
 --- Waits until the others have had a turn.
 function M.next_turn()
   local me = prepare(running(), isyieldable())
-  after_turn[#after_turn + 1] = me
-  return M.wait(me)
+  enlist(after_turn, me)
+  local code = M.wait(me)
+  strike_off(after_turn, me)
+  return code
 end
 
 -- ---- the loop ----
@@ -350,13 +379,6 @@ local function start_queued()
   first, last = 1, 0
 end
 
-local function queue_after_turn()
-  for i = 1, #after_turn do
-    M.wake_later(after_turn[i])
-    after_turn[i] = nil
-  end
-end
-
 local function busy()
   return first <= last or #after_turn > 0 or waiting_count > 0 or C.neap_loop_pending(loop) > 0
 end
@@ -374,7 +396,7 @@ function turn(block)
   end
   local ready = C.neap_loop_poll(loop, idle and -1 or 0)
   dispatch(ready)
-  if #after_turn > 0 then queue_after_turn() end
+  if #after_turn > 0 then wake_all(after_turn) end
   start_queued()
   C.neap_loop_flush(loop)
   slice.reclaim()
@@ -398,8 +420,16 @@ local function drain()
   end
 end
 
+local catching = false -- the signals that end a program, since the loop runs
+
+local function without_handler(number)
+  local ends = number == ENDINGS[1] or number == ENDINGS[2]
+  return catching and ends and C.NEAP_SIGNAL_ONCE or C.NEAP_SIGNAL_DEFAULT
+end
+
 -- The signals that end a program; a handler of the script's own stays.
 function M.catch_endings(on)
+  catching = on
   local how = on and C.NEAP_SIGNAL_ONCE or C.NEAP_SIGNAL_DEFAULT
   for i = 1, #ENDINGS do
     if not signal_handlers[ENDINGS[i]] then C.neap_loop_signal(loop, ENDINGS[i], how) end
@@ -411,12 +441,13 @@ end
 --- @param signal_name string|integer "HUP", "USR1", … or its number
 --- @param fn? fun() runs in a task
 function M.on_signal(signal_name, fn)
-  local number = type(signal_name) == "number" and signal_name
-    or type(signal_name) == "string" and C.neap_signal_number(signal_name)
+  local number = type(signal_name) == "number" and signal_name % 1 == 0 and signal_name
+    or type(signal_name) == "string" and not signal_name:find("\0", 1, true)
+    and C.neap_signal_number(signal_name)
   if fn ~= nil and type(fn) ~= "function" then
     check.raise("neap.on_signal: needs a function, or nil, got " .. type(fn))
   end
-  local how = fn and C.NEAP_SIGNAL_CATCH or C.NEAP_SIGNAL_DEFAULT
+  local how = fn and C.NEAP_SIGNAL_CATCH or without_handler(number)
   if not number or C.neap_loop_signal(loop, number, how) < 0 then
     check.raise(("neap.on_signal: %s is no signal that a program can catch (write \"HUP\")")
       :format(tostring(signal_name)))
@@ -516,13 +547,11 @@ function Task:join(seconds)
     local me = prepare(running(), isyieldable())
     self.joiners = self.joiners or {}
     local joiners = self.joiners
-    joiners[#joiners + 1] = me
+    enlist(joiners, me)
     me.joining = self
     local code = M.wait(me, seconds)
     me.joining = nil
-    for i = #joiners, 1, -1 do
-      if joiners[i] == me then table.remove(joiners, i) end
-    end
+    strike_off(joiners, me)
     if code < 0 then return errors.failure("task:join", code) end
   end
   local results = self.results

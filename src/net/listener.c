@@ -146,7 +146,8 @@ int neap_listener_accept(uint32_t slot, uint32_t gen, struct neap_connection *co
         l->connections++;
         l->waited_for = false; /* if another waits, it is reported */
     }
-    if (result == NEAP_E_DESCRIPTORS || result == NEAP_E_MEMORY) rest(l);
+    /* SYSTEM: as when whoever else has an inherited socket has shut it down */
+    if (result == NEAP_E_DESCRIPTORS || result == NEAP_E_MEMORY || result <= NEAP_E_SYSTEM) rest(l);
     return result;
 }
 

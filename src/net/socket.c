@@ -108,6 +108,17 @@ static int set_mode(const struct neap_endpoint *at, uint32_t mode)
     return chmod(un->sun_path, mode);
 }
 
+/* The path of a socket that was bound and will not listen. */
+static int abandon(int fd, const struct neap_endpoint *at)
+{
+    int why = failure();
+    struct neap_path path;
+    neap_path_note(at, &path);
+    neap_path_remove(&path);
+    close(fd);
+    return why;
+}
+
 int neap_socket_listen(const struct neap_endpoint *at, const struct neap_socket_options *options)
 {
     int fd = open_socket(at);
@@ -115,9 +126,9 @@ int neap_socket_listen(const struct neap_endpoint *at, const struct neap_socket_
     if (at->sa.ss_family != AF_UNIX) set(fd, SOL_SOCKET, SO_REUSEADDR, 1);
     if (options->reuse_port) set(fd, SOL_SOCKET, SO_REUSEPORT, 1);
     if (at->sa.ss_family == AF_INET6) set(fd, IPPROTO_IPV6, IPV6_V6ONLY, !options->dual_stack);
-    if (bind_at(fd, at) < 0 || set_mode(at, options->mode) < 0 ||
-        listen(fd, (int)options->backlog) < 0)
-        return close_failed(fd);
+    if (bind_at(fd, at) < 0) return close_failed(fd);
+    if (set_mode(at, options->mode) < 0 || listen(fd, (int)options->backlog) < 0)
+        return abandon(fd, at);
     return fd;
 }
 

@@ -253,6 +253,7 @@ static int fill(struct neap_reader *r, uint32_t want)
 
 void neap_stream_fail(struct neap_stream *s, int why)
 {
+    if (s->connect_result == NEAP_E_AGAIN) s->connect_result = (int16_t)why;
     s->write_result = (int16_t)why;
     neap_net_counts.unsent_bytes += neap_writer_clear(&s->writer);
     settle_pending(s);

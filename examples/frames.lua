@@ -1,6 +1,6 @@
 -- Requests and answers in frames: a header of 8 bytes, then the payload.
 --
---     neap examples/frames.lua [tcp://127.0.0.1:7001]
+--     neap examples/frames.lua [tcp://127.0.0.1:7001 or unix:///PATH]
 --
 --     length u32be    bytes of the payload, 65,536 at most
 --     type   u16be    1 echo · 2 sum of its u32be numbers, a u64be · 3 time in s, a u64be
@@ -32,8 +32,7 @@ local handlers = {
 -- The request's header is the answer's, with what differs written over it; write takes both.
 local function answer(conn, header, kind, payload)
   header:pack(">I4I2", 0, #payload, kind)
-  conn:write(header)
-  conn:write(payload)
+  conn:write({ header, payload })
 end
 
 local listener = assert(neap.listen(arg[1] or "tcp://127.0.0.1:7001", function(conn)

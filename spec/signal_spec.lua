@@ -129,8 +129,8 @@ describe("neap.on_signal", function()
   helper.watch(before_each, after_each)
 
   it("refuses what cannot be caught", function()
-    for _, signal in ipairs { "KILL", "STOP", "SEGV", "NONE", "SIGHUP", "hup", "", 0, 9, 65, -1, 1e9,
-      0.5, 0 / 0, 1 / 0, {}, true } do
+    for _, signal in ipairs { "KILL", "STOP", "SEGV", "NONE", "SIGHUP", "hup", "", 0, 9, 65, -1,
+      1e9, 0.5, 0 / 0, 1 / 0, {}, true } do
       helper.raises("is no signal that a program can catch", function()
         neap.on_signal(signal, function() end)
       end)

@@ -230,7 +230,7 @@ describe("options", function()
   it("that are wrong raise, and those that do not belong there", function()
     local at = "tcp://127.0.0.1:0"
     for name, wrongs in pairs { backlog = { -1, 1.5, "1", 2 ^ 31 }, keepalive = { -1, 32768, 0.5 },
-      idle_timeout = { -1, 0.5, 1e12, "1" }, max_connections = { 0, -1, 1.5 }, timeout = { -1, "1" },
+      idle_timeout = { -1, 0.5, 1e12, "1" }, max_connections = { 0, -1, 1.5 }, timeout = { -1 },
       no_delay = { 1 }, reuse_port = { 1 }, dual_stack = { "yes" }, mode = { 660 } } do
       for _, wrong in ipairs(wrongs) do
         helper.raises(name, function() local _ = neap.listen(at, nothing, { [name] = wrong }) end)

@@ -1,6 +1,6 @@
 -- A chat: everybody reads what everybody writes, line by line. Try it with two or more `nc`.
 --
---     neap examples/chat.lua [tcp://127.0.0.1:7002]
+--     neap examples/chat.lua [tcp://127.0.0.1:7002 or unix:///PATH]
 --
 -- Nobody waits for a slow reader: whoever leaves more than 32 KiB unread is dropped (beyond
 -- what the system holds for it), and so is whoever writes a line of more than 1,024 bytes.
@@ -54,5 +54,5 @@ end))
 
 local address = listener.address
 print("listening on " .. address)
-print("try it: nc " .. address:match("//(.*):") .. " " .. address:match("%d+$"))
+print("try it: nc " .. address:gsub("^unix://", "-U "):gsub("^tcp://(.*):", "%1 "))
 io.stdout:flush()

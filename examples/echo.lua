@@ -1,6 +1,6 @@
 -- Sends back whatever comes, to as many clients as like.
 --
---     neap examples/echo.lua [tcp://127.0.0.1:7000]
+--     neap examples/echo.lua [tcp://127.0.0.1:7000 or unix:///PATH]
 --
 -- What is read is a slice, which `write` takes: no copy, no Lua string.
 local neap = require("neap")
@@ -13,5 +13,5 @@ end))
 
 local address = listener.address
 print("listening on " .. address)
-print("try it: nc " .. address:match("//(.*):") .. " " .. address:match("%d+$"))
+print("try it: nc " .. address:gsub("^unix://", "-U "):gsub("^tcp://(.*):", "%1 "))
 io.stdout:flush()

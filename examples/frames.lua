@@ -1,6 +1,6 @@
 -- Requests and answers in frames: a header of 8 bytes, then the payload.
 --
---     neap examples/frames.lua [tcp://127.0.0.1:7001]
+--     neap examples/frames.lua [tcp://127.0.0.1:7001 or unix:///PATH]
 --
 --     length u32be    bytes of the payload, 65,536 at most
 --     type   u16be    1 echo · 2 sum of its u32be numbers, a u64be · 3 time in s, a u64be
@@ -38,9 +38,7 @@ local handlers = {
   function(frame) return answer(frame, 3, numbers:put_u64be(os.time()):take()[1]) end,
 }
 
-local function unknown(frame)
-  return answer(frame, ERROR, "there is no such type")
-end
+local function unknown(frame) return answer(frame, ERROR, "there is no such type") end
 
 local listener = assert(neap.listen(arg[1] or "tcp://127.0.0.1:7001", function(conn)
   while true do

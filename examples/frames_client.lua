@@ -24,7 +24,7 @@ request(SUM, function(b) b:put_u32be(40):put_u32be(2) end)
 request(TIME, function() end)
 request(99, function(b) b:put("what is this?") end)
 
-for _, piece in ipairs(requests:take()) do assert(conn:write(piece)) end
+assert(conn:write(requests:take()))
 conn:shutdown() -- nothing more to ask; the answers still come
 
 local show = {

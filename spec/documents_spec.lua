@@ -199,6 +199,16 @@ describe("SECURITY.md", function()
     says(("| one slice, one buf | %d GiB"):format(C.NEAP_BUF_MAX_BYTES / 2 ^ 30))
     says(("cut after %d s; of what still comes %d KiB"):format(C.NEAP_LINGER_MS / 1000,
       C.NEAP_LINGER_BYTES / 1024))
+    local idle, connections, backlog = read("lua/neap/net.lua"):match(
+      "local IDLE_TIMEOUT, MAX_CONNECTIONS, BACKLOG = (%d+), (%d+), (%d+)\n")
+    connections = connections:gsub("000$", ",000")
+    says(('fails with `"timeout"` after %s s | `idle_timeout`'):format(idle))
+    says(("| connections of one listener | %s; others wait in the system's backlog, of %s at most")
+      :format(connections, backlog))
+    text = read("README.md"):gsub("\n", " ")
+    says(("listener has %s connections at most (`max_connections`; others wait)")
+      :format(connections))
+    says(('`"timeout"` after %s s without traffic (`idle_timeout`'):format(idle))
   end)
 
   it("is right that a timeout bounds one wait, and that another task can bound all", function()

@@ -31,6 +31,8 @@ local neap = require("neap")
 local examples = {
   { name = "echo", says = "hello\n", hears = "hello\n",
     resets = "read of a chunk: the peer reset" },
+  { name = "frames", says = "\0\0\0\5\0\1\0\7hello", hears = "\0\0\0\5\0\1\0\7hello",
+    resets = "peek at 8 bytes: the peer reset" },
 }
 
 local SETTLE_S = 8
@@ -58,7 +60,8 @@ end
 local function push(socket, bytes, most)
   local sent, refused = 0, 0
   while sent < most and refused < 300 do
-    local n = tonumber(ffi.C.send(socket.fd, bytes, #bytes, MSG_DONTWAIT + MSG_NOSIGNAL))
+    local rest = bytes:sub(sent % #bytes + 1) -- messages stay whole
+    local n = tonumber(ffi.C.send(socket.fd, rest, #rest, MSG_DONTWAIT + MSG_NOSIGNAL))
     if n > 0 then
       sent, refused = sent + n, 0
     elseif ffi.errno() ~= 11 then

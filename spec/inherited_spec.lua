@@ -1,186 +1,200 @@
--- Descriptors that the process was started with: standard streams, pipes, files, sockets.
+-- fd:// addresses: descriptors that the process was started with.
+
 local helper = require("spec.helper")
 local neap = require("neap")
 
-local function run(text, shell)
-  local script = helper.file(text)
-  local result = helper.sh((shell:gsub("NEAP", helper.neap .. " " .. script)))
-  result.out = result.out:gsub("\n$", "")
-  return result
-end
-
-local COPY = [[
+local copy = [[
   local neap = require("neap")
-  local out = assert(neap.connect("fd://1"))
-  for chunk in assert(neap.connect("fd://0")):chunks() do assert(out:write(chunk)) end
+  local from, to = assert(neap.connect("fd://0")), assert(neap.connect("fd://1"))
+  for chunk in from:chunks() do assert(to:write(chunk)) end
+  to:close()
 ]]
+
+-- Runs a shell command in which NEAP is neap with the script.
+local function run(command, script)
+  local run_it = helper.neap .. " " .. helper.file(script)
+  return helper.sh((command:gsub("NEAP", function() return run_it end)))
+end
 
 describe("standard input and output as connections", function()
   helper.watch(before_each, after_each)
 
-  it("copy a pipe to a pipe, all of it", function()
-    local result = run(COPY, "seq 1 200000 | NEAP | cksum; seq 1 200000 | cksum")
-    local got, expected = result.out:match("^(%d+ %d+)\n(%d+ %d+)$")
-    assert.equal(expected, got, result.err)
-    assert.equal("", result.err)
+  it("are the ends of a pipeline", function()
+    local done = run("printf 'one\\ntwo\\n' | NEAP | cat", copy)
+    assert.equal("one\ntwo\n", done.out)
+    assert.equal("", done.err)
   end)
 
-  it("wait for a reader that takes its time, also at the end", function()
-    local result = run(COPY, "head -c 300000 /dev/zero | NEAP | (sleep 3; wc -c)")
-    assert.equal("300000", result.out:match("%d+"))
+  it("pass more on than a pipe holds, to a slow reader, and lose nothing", function()
+    local done = run("head -c 3000000 /dev/zero | NEAP | (sleep 0.3; wc -c)", copy)
+    assert.equal("3000000\n", done.out)
+    assert.equal("", done.err)
   end)
 
-  it("read lines as they come, and the end", function()
-    local result = run([[
-      local input = assert(require("neap").connect("fd://0"))
-      for line in input:lines() do print("[" .. line .. "]") end
-      print(select(3, input:read(1)), input.peer)
-    ]], "printf 'a\\nb' | NEAP")
-    assert.equal("[a]\n[b]\neof\tfd://0", result.out)
+  it("may be files", function()
+    local input = helper.file(helper.pattern(300000))
+    local output = helper.temporary_name()
+    local done = run(("NEAP <%s >%s; cmp %s %s && echo same"):format(input, output, input, output),
+      copy)
+    assert.equal("same\n", done.out)
+    assert.equal("", done.err)
   end)
 
-  it("copy files, which are always ready", function()
-    local from = helper.file(helper.pattern(300000))
-    local to = helper.temporary_name()
-    local result = run(COPY, "NEAP <" .. from .. " >" .. to .. " && cmp " .. from .. " " .. to)
-    assert.equal("", result.out .. result.err)
-    assert.equal(0, result.status)
+  it("append to a file that was opened so", function()
+    local output = helper.file("before\n")
+    run(("echo after | NEAP >>%s"):format(output), copy)
+    assert.equal("before\nafter\n", helper.sh("cat " .. output).out)
   end)
 
-  it("go on beside print and io.read", function()
-    local result = run([[
+  it("end when the reader of a pipe is gone", function()
+    local done = run("head -c 3000000 /dev/zero | NEAP | head -c 5 | wc -c", copy)
+    assert.equal("5\n", done.out)
+    assert.matches("fd://1", done.err, 1, true)
+  end)
+
+  it("are named in messages, and know no other address", function()
+    local done = run("printf abc | NEAP", [[
       local neap = require("neap")
-      local out = assert(neap.connect("fd://1"))
-      print("first") io.stdout:flush()
-      out:write("second\n") out:flush()
-      out:close()
-      print("third") io.stdout:flush()
-      print(io.read())
-    ]], "echo fourth | NEAP")
-    assert.equal("first\nsecond\nthird\nfourth", result.out)
+      local input = assert(neap.connect("fd://0"))
+      print(input.peer, input:info().address)
+      print(select(2, input:read(9)))
+    ]])
+    assert.matches("^fd://0\tfd://0\nfd://0: read of 9 bytes: ", done.out)
   end)
 
-  it("leave a terminal as blocking as it was", function()
-    if os.execute("script -qec true /dev/null >/dev/null 2>&1 </dev/null") ~= 0 then
-      return pending("there is no pseudo-terminal")
-    end
+  it("leave print() as it was", function()
+    local done = run("NEAP | cat", [[
+      local neap = require("neap")
+      local output = assert(neap.connect("fd://1"))
+      print("first") io.stdout:flush()
+      assert(output:write("second\n"))
+      assert(output:flush())
+      output:close()
+      print("third")
+    ]])
+    assert.equal("first\nsecond\nthird\n", done.out)
+  end)
+
+  it("may be a terminal, which is not left non-blocking", function()
     local script = helper.file([[
       local neap = require("neap")
-      local out = assert(neap.connect("fd://1"))
-      out:write("written\n") out:flush()
-      os.execute("grep flags /proc/self/fdinfo/0 /proc/self/fdinfo/1")
+      local input, output = assert(neap.connect("fd://0")), assert(neap.connect("fd://1"))
+      assert(output:write("hello\n"))
+      assert(output:flush())
+      local flags = io.open("/proc/self/fdinfo/0"):read("*a"):match("flags:%s*(%d+)")
+      print("flags " .. flags, input.peer)
     ]])
-    local result = helper.sh(("script -qec '%s %s' /dev/null"):format(helper.neap, script))
-    assert.matches("written", result.out)
-    local count = 0
-    for flags in result.out:gmatch("flags:%s*(%d+)") do
-      count = count + 1
-      assert.equal(0, math.floor(tonumber(flags, 8) / 2048) % 2, result.out) -- O_NONBLOCK
-    end
-    assert.equal(2, count, result.out)
-  end)
-
-  it("tell a writer that its reader has gone", function()
-    local result = run([[
-      local neap = require("neap")
-      local out = assert(neap.connect("fd://1"))
-      local ok, message, name
-      repeat
-        ok, message, name = out:write(("x"):rep(65536))
-      until not ok
-      io.stderr:write(name, " ", message)
-    ]], "NEAP | true")
-    assert.matches("^reset fd://1: write: ", result.err)
-    assert.equal(0, result.status)
-  end)
-
-  it("cannot be read where only written can be, and the other way round", function()
-    local result = run([[
-      local neap = require("neap")
-      print(neap.connect("fd://3"):read(1))
-      local input = assert(neap.connect("fd://0"))
-      input:write("x")
-      print(input:flush())
-    ]], "echo | NEAP 3>/dev/null")
-    assert.matches("nil\tfd://3: read of 1 bytes: Bad file descriptor\tsystem", result.out)
-    assert.matches("\nnil\tfd://0: flush: Bad file descriptor\tsystem", result.out)
+    local done = helper.sh(("script -qec '%s %s' /dev/null </dev/null"):format(helper.neap, script))
+    assert.matches("hello\r?\n", done.out)
+    local flags = tonumber(done.out:match("flags (%d+)"), 8)
+    assert.equal(0, bit.band(flags, tonumber("4000", 8)))
   end)
 end)
 
 describe("an inherited descriptor", function()
   helper.watch(before_each, after_each)
 
-  it("is refused when there is none, when it is ours, and when it was taken", function()
-    local result = run([[
+  it("is taken once; its number becomes /dev/null, and its peer sees the end", function()
+    local done = run("NEAP 3>&1 >&2 | cat", [[
       local neap = require("neap")
-      local listener = assert(neap.listen("tcp://127.0.0.1:0", print))
-      for fd = 4, 9 do -- a shell may have left some from 10 on
-        local conn, _, name = neap.connect("fd://" .. fd)
-        if conn or name ~= "descriptor" then print(fd, conn, name) end
+      local conn = assert(neap.connect("fd://3"))
+      local link = io.popen("readlink /proc/" .. io.open("/proc/self/stat"):read("*n") .. "/fd/3")
+      assert(conn:write(link:read("*a")))
+      local again, message, name = neap.connect("fd://3")
+      assert(again == nil and message:find("fd://3", 1, true))
+      assert(conn:write(name .. "\n"))
+      conn:close()
+      neap.sleep(0.01)
+    ]])
+    assert.equal("/dev/null\ndescriptor\n", done.out)
+    assert.equal("", done.err)
+  end)
+
+  it("shows its peer the end at close, while the process goes on", function()
+    local name = helper.temporary_name()
+    os.remove(name)
+    assert.equal(0, os.execute("mkfifo " .. name))
+    local child = helper.start(("sh -c 'exec %s %s 3>%s'"):format(helper.neap, helper.file([[
+      local neap = require("neap")
+      local conn = assert(neap.connect("fd://3"))
+      assert(conn:write("bytes"))
+      conn:close()
+      neap.sleep(15)
+    ]]), name))
+    assert.equal("bytes", helper.sh("cat " .. name).out) -- it ends
+    child:kill("KILL")
+    child:finish()
+  end)
+
+  it("is refused when it is none, is neap's own, or is no number", function()
+    local conn, peer = helper.pair()
+    local own = 0
+    for number = 3, 60 do -- all of this process are close-on-exec
+      local file = io.open("/proc/self/fdinfo/" .. number)
+      if file then
+        local flags = tonumber(file:read("*a"):match("flags:%s*(%d+)"), 8)
+        file:close()
+        if bit.band(flags, tonumber("2000000", 8)) ~= 0 then
+          own = own + 1
+          assert.equal("descriptor", select(3, neap.connect("fd://" .. number)))
+          assert.equal("descriptor", select(3, neap.listen("fd://" .. number, function() end)))
+        end
       end
-      local first = assert(neap.connect("fd://3"))
-      print(select(3, neap.connect("fd://3")))
-      first:close()
-      print(select(3, neap.connect("fd://3")))
-      for _, address in ipairs { "fd://", "fd://x", "fd://-1", "fd://3 ", "fd://100000" } do
-        print(select(3, neap.connect(address)))
+    end
+    assert.is_true(own > 2)
+    assert.equal("descriptor", select(3, neap.connect("fd://99999")))
+    for _, address in ipairs { "fd://", "fd://-1", "fd://x", "fd://3x", "fd://100000", "fd://1.5",
+      "fd:// 3" } do
+      assert.equal("address", select(3, neap.connect(address)), address)
+    end
+    conn:close()
+    peer:close()
+  end)
+
+  it("that is no listening socket cannot be listened on", function()
+    local done = run("NEAP 3</dev/null 4</dev/zero | cat", [[
+      local neap = require("neap")
+      for _, address in ipairs { "fd://0", "fd://1", "fd://3" } do
+        print(select(3, neap.listen(address, function() end)))
       end
-      listener:close()
-    ]], "NEAP 3</dev/null")
-    assert.equal(("descriptor\n"):rep(2) .. ("address\n"):rep(4) .. "address", result.out)
-    assert.equal("", result.err)
+    ]])
+    assert.equal("descriptor\ndescriptor\ndescriptor\n", done.out)
   end)
+end)
 
-  it("of another kind is refused", function()
-    local result = run([[
-      local neap = require("neap")
-      print(select(3, neap.listen("fd://3", print)))
-      print(select(3, neap.listen("fd://0", print)))
-    ]], "NEAP 3</dev/null </dev/null")
-    assert.equal("descriptor\ndescriptor", result.out)
-  end)
+describe("an inherited listening socket", function()
+  helper.watch(before_each, after_each)
 
-  it("ends for its peer when the connection closes", function()
-    local result = run([[
-      local neap = require("neap")
-      local pipe = assert(neap.connect("fd://3"))
-      pipe:write("all of it\n")
-      pipe:close()
-      -- the process goes on until the reader has seen the end
-      while not io.open(arg[1]) do neap.sleep(0.01) end
-    ]], ("f=%s; rm $f; { NEAP $f 3>&1 >&2 | { cat; : >$f; }; }"):format(helper.temporary_name()))
-    assert.equal("all of it", result.out)
-    assert.equal(0, result.status, result.err)
-  end)
-
-  it("that listens serves what a parent has opened", function()
+  it("serves, and cannot be connected to", function()
     local script = helper.file([[
       local neap = require("neap")
       local listener = assert(neap.listen("fd://3", function(conn)
-        for chunk in conn:chunks() do conn:write(chunk) end
+        conn:write(assert(conn:read(5)))
+        neap.stop()
       end))
       print(listener.address)
+      print(select(3, neap.connect("fd://3")), select(3, neap.listen("fd://3", print)))
       io.stdout:flush()
     ]])
-    -- the parent: a neap that leaves its descriptor open for its child
-    local parent = helper.file(([[
+    -- what a supervisor does: it listens, and leaves the descriptor to who is started
+    local supervisor = helper.file(([[
       local ffi = require("ffi")
-      ffi.cdef("int dup2(int, int); int listen(int, int); int socket(int, int, int);"
+      ffi.cdef("int socket(int, int, int); int listen(int, int); int dup2(int, int);"
         .. "int execl(const char *, const char *, ...);")
       local fd = ffi.C.socket(2, 1, 0)
       assert(ffi.C.listen(fd, 16) == 0)
       ffi.C.dup2(fd, 3)
       ffi.C.execl(%q, "neap", %q, ffi.cast("char *", nil))
     ]]):format(helper.neap, script))
-    local child = helper.start("luajit " .. parent)
+    local child = helper.start("luajit " .. supervisor)
     local port = assert(child:line()):match("^tcp://0%.0%.0%.0:(%d+)$")
-    local conn = assert(neap.connect("tcp://127.0.0.1:" .. port))
-    conn:write("hello")
-    local answer = assert(conn:read(5))
-    assert.equal("hello", answer:str())
-    answer:release()
-    conn:close()
-    child:kill("TERM")
-    assert.equal(0, child:finish().status)
+    assert.equal("descriptor\tdescriptor", child:line())
+    local client = helper.dial("tcp://127.0.0.1:" .. port)
+    client:send("hello")
+    assert.equal("hello", client:recv_exactly(5))
+    client:close()
+    local done = child:finish()
+    assert.equal("", done.err)
+    assert.equal(0, done.status)
   end)
 end)

@@ -1,190 +1,186 @@
--- What a listener and a connection can be told: that each option does what it says.
+-- Options of neap.listen and neap.connect, seen on the sockets themselves.
+
 local ffi = require("ffi")
-local lfs = require("lfs")
 local helper = require("spec.helper")
 local neap = require("neap")
 local testing = require("neap.testing")
 
-local raises = helper.raises
-local ANY_PORT = "tcp://127.0.0.1:0"
-local SOL_SOCKET, IPPROTO_TCP = 1, 6
-local TCP_NODELAY, SO_KEEPALIVE, TCP_KEEPIDLE, TCP_KEEPINTVL, TCP_KEEPCNT = 1, 9, 4, 5, 6
+ffi.cdef [[ int getsockopt(int fd, int level, int option, void *value, unsigned int *size); ]]
 
-ffi.cdef [[
-int getsockopt(int fd, int level, int option, void *value, unsigned int *size);
-int getpeername(int fd, void *address, unsigned int *size);
-]]
+local SOL_SOCKET, SO_KEEPALIVE, SO_REUSEPORT, SO_ACCEPTCONN = 1, 9, 15, 30
+local IPPROTO_TCP, NODELAY, KEEPIDLE, KEEPINTVL, KEEPCNT = 6, 1, 4, 5, 6
+local TCP_INFO = 11
+local IPPROTO_IPV6, V6ONLY = 41, 26
 
-local function echo(conn)
-  for chunk in conn:chunks() do conn:write(chunk) end
-end
+local value, size = ffi.new("int[1]"), ffi.new("unsigned int[1]")
 
-local function exchange(conn, text)
-  conn:write(text)
-  local answer = assert(conn:read(#text))
-  assert.equal(text, answer:str())
-  answer:release()
-end
-
--- The descriptor whose own (get = getsockname) or whose peer's (getpeername) address it is.
-local function descriptor_of(get, address)
-  local port = tonumber(address:match("%d+$"))
-  local result
-  for entry in lfs.dir("/proc/self/fd") do
-    local found, size = ffi.new("struct spec_sockaddr_in"), ffi.new("unsigned int[1]", 16)
-    local fd = tonumber(entry)
-    if fd and get(fd, found, size) == 0 and found.family == 2
-      and bit.bor(bit.lshift(bit.band(found.port, 255), 8), bit.rshift(found.port, 8)) == port then
-      result = fd
-    end
-  end
-  return result or error("no socket has the address " .. address)
-end
-
-local function option(fd, level, name)
-  local value, size = ffi.new("int[1]"), ffi.new("unsigned int[1]", 4)
-  assert(ffi.C.getsockopt(fd, level, name, value, size) == 0)
+local function option_of(fd, level, option)
+  size[0] = 4
+  if ffi.C.getsockopt(fd, level, option, value, size) < 0 then return nil end
   return value[0]
 end
 
-describe("options", function()
+-- The descriptors of this process that are sockets: { [number] = inode }.
+local function sockets()
+  local lfs, found = require("lfs"), {}
+  for number = 3, 200 do
+    local target = lfs.symlinkattributes("/proc/self/fd/" .. number, "target")
+    if target and target:find("^socket:") then found[number] = target end
+  end
+  return found
+end
+
+-- The socket that fn makes, and what fn returns.
+local function made_by(fn)
+  local before = sockets()
+  local made = fn()
+  for number, inode in pairs(sockets()) do
+    if before[number] ~= inode then return number, made end
+  end
+  error("no socket was made", 2)
+end
+
+local function nothing() end
+
+local function options_of(fd)
+  local keeps = option_of(fd, SOL_SOCKET, SO_KEEPALIVE)
+  return { no_delay = option_of(fd, IPPROTO_TCP, NODELAY) ~= 0, keepalive = keeps,
+    idle = keeps == 1 and option_of(fd, IPPROTO_TCP, KEEPIDLE) or nil,
+    interval = keeps == 1 and option_of(fd, IPPROTO_TCP, KEEPINTVL) or nil,
+    probes = keeps == 1 and option_of(fd, IPPROTO_TCP, KEEPCNT) or nil }
+end
+
+-- What the socket of a connection has, on the side that `options` are given to.
+local function connected(options)
+  local listening = helper.listening()
+  local fd, conn = made_by(function() return assert(neap.connect(listening.address, options)) end)
+  local found = options_of(fd)
+  conn:close()
+  listening:close()
+  return found
+end
+
+local function accepted(options)
+  local served
+  local listener = assert(neap.listen("tcp://127.0.0.1:0", function(conn)
+    served = true
+    conn:read(1)
+  end, options))
+  local client = helper.dial(listener.address)
+  local fd = made_by(function() helper.turn_until(function() return served end) end)
+  local found = options_of(fd)
+  client:close()
+  listener:close()
+  return found
+end
+
+for side, of in pairs { connect = connected, listen = accepted } do
+  describe("neap." .. side .. "'s", function()
+    helper.watch(before_each, after_each)
+
+    it("no_delay and keepalive have their defaults", function()
+      assert.same({ no_delay = true, keepalive = 0 }, of())
+    end)
+
+    it("no_delay = false leaves Nagle's waiting on", function()
+      assert.same({ no_delay = false, keepalive = 0 }, of({ no_delay = false }))
+    end)
+
+    it("keepalive probes three times, within as long again", function()
+      assert.same({ no_delay = true, keepalive = 1, idle = 60, interval = 20, probes = 3 },
+        of({ keepalive = 60 }))
+      assert.same({ no_delay = true, keepalive = 1, idle = 1, interval = 1, probes = 3 },
+        of({ keepalive = 1 }))
+    end)
+  end)
+end
+
+describe("a listener's", function()
   helper.watch(before_each, after_each)
 
-  it("that are unknown, of another type or out of range are a mistake", function()
-    for _, bad in ipairs { { nagle = true }, { no_delay = 1 }, { max_connections = 0 },
-      { max_connections = -1 }, { max_connections = 1.5 }, { idle_timeout = -1 },
-      { keepalive = 0 / 0 }, { backlog = "4" }, { timeout = -1 }, { max_read = 2 ^ 40 } } do
-      raises("neap.listen: ", function() neap.listen(ANY_PORT, echo, bad) end)
-    end
-    for _, bad in ipairs { { backlog = 1 }, { reuse_port = true }, { dual_stack = true },
-      { max_connections = 1 }, { mode = "600" }, { idle_timeout = 1.5 } } do
-      raises("neap.connect: ", function() neap.connect(ANY_PORT, bad) end)
-    end
-  end)
-
-  it("no_delay and keepalive are set on what connects and on what is accepted", function()
-    local listener = assert(neap.listen(ANY_PORT, echo, { no_delay = false, keepalive = 90 }))
-    local conn = assert(neap.connect(listener.address, { keepalive = 30 }))
-    exchange(conn, "x")
-    local own = conn:info().address
-    local client = descriptor_of(ffi.C.getsockname, own)
-    local server = descriptor_of(ffi.C.getpeername, own)
-    assert.equal(1, option(client, IPPROTO_TCP, TCP_NODELAY))
-    assert.equal(1, option(client, SOL_SOCKET, SO_KEEPALIVE))
-    assert.equal(30, option(client, IPPROTO_TCP, TCP_KEEPIDLE))
-    assert.equal(10, option(client, IPPROTO_TCP, TCP_KEEPINTVL))
-    assert.equal(3, option(client, IPPROTO_TCP, TCP_KEEPCNT))
-    assert.equal(0, option(server, IPPROTO_TCP, TCP_NODELAY))
-    assert.equal(1, option(server, SOL_SOCKET, SO_KEEPALIVE))
-    assert.equal(90, option(server, IPPROTO_TCP, TCP_KEEPIDLE))
-    conn:close()
+  it("backlog is how many may wait", function()
+    local fd, listener = made_by(function()
+      return assert(neap.listen("tcp://127.0.0.1:0", nothing, { backlog = 17 }))
+    end)
+    local info, info_size = ffi.new("uint8_t[256]"), ffi.new("unsigned int[1]", 256)
+    assert(ffi.C.getsockopt(fd, IPPROTO_TCP, TCP_INFO, info, info_size) == 0)
+    assert.equal(17, ffi.cast("uint32_t *", info + 28)[0]) -- tcpi_sacked, of a listener
     listener:close()
   end)
 
-  it("keepalive is off, and no_delay on, by themselves", function()
-    local listener = assert(neap.listen(ANY_PORT, echo))
-    local conn = assert(neap.connect(listener.address))
-    local fd = descriptor_of(ffi.C.getsockname, conn:info().address)
-    assert.equal(1, option(fd, IPPROTO_TCP, TCP_NODELAY))
-    assert.equal(0, option(fd, SOL_SOCKET, SO_KEEPALIVE))
-    conn:close()
-    listener:close()
-  end)
-
-  it("reuse_port lets two listen at one address, and without it one", function()
-    local one = assert(neap.listen(ANY_PORT, echo, { reuse_port = true }))
-    local two = assert(neap.listen(one.address, echo, { reuse_port = true }))
-    assert.equal("address_in_use", select(3, neap.listen(one.address, echo)))
-    for _ = 1, 8 do -- whichever of the two the system picks
-      local conn = assert(neap.connect(one.address))
-      exchange(conn, "hello")
-      conn:close()
-    end
+  it("reuse_port lets two listen at one address, and only when both have it", function()
+    local one = assert(neap.listen("tcp://127.0.0.1:0", nothing, { reuse_port = true }))
+    local fd, two = made_by(function()
+      return assert(neap.listen(one.address, nothing, { reuse_port = true }))
+    end)
+    assert.equal(1, option_of(fd, SOL_SOCKET, SO_ACCEPTCONN))
+    assert.equal(1, option_of(fd, SOL_SOCKET, SO_REUSEPORT))
+    assert.equal("address_in_use", select(3, neap.listen(one.address, nothing)))
     one:close()
     two:close()
   end)
 
-  it("dual_stack serves IPv4 on [::] and names such a peer by its IPv4 address", function()
-    local peer
-    local function handler(conn)
-      peer = conn.peer
-      echo(conn)
-    end
-    local listener, message, name = neap.listen("tcp://[::]:0", handler)
-    if not listener and name == "address" then
-      return pending("the system has no IPv6: " .. message)
-    end
-    local port = listener.address:match("%d+$")
-    local conn = assert(neap.connect("tcp://127.0.0.1:" .. port))
-    exchange(conn, "x")
-    assert.equal("tcp://127.0.0.1", peer:match("^(.*):%d+$"))
-    conn:close()
+  it("dual_stack serves IPv4 at [::], whose peers look like IPv4", function()
+    local peer, address
+    local fd, listener = made_by(function()
+      return assert(neap.listen("tcp://[::]:0", function(conn)
+        peer, address = conn.peer, conn:info().address
+      end))
+    end)
+    assert.equal(0, option_of(fd, IPPROTO_IPV6, V6ONLY))
+    assert.matches("^tcp://%[::%]:%d+$", listener.address)
+    local client = helper.dial(listener.address)
+    helper.turn_until(function() return peer end)
+    assert.matches("^tcp://127%.0%.0%.1:%d+$", peer)
+    assert.matches("^tcp://127%.0%.0%.1:%d+$", address)
+    client:close()
     listener:close()
+  end)
 
-    listener = assert(neap.listen("tcp://[::]:0", handler, { dual_stack = false }))
-    port = listener.address:match("%d+$")
+  it("dual_stack = false leaves IPv4 to others", function()
+    local fd, listener = made_by(function()
+      return assert(neap.listen("tcp://[::]:0", nothing, { dual_stack = false }))
+    end)
+    assert.equal(1, option_of(fd, IPPROTO_IPV6, V6ONLY))
+    local port = listener.address:match("%d+$")
     assert.equal("refused", select(3, neap.connect("tcp://127.0.0.1:" .. port)))
-    conn = assert(neap.connect("tcp://[::1]:" .. port))
-    exchange(conn, "x")
-    assert.equal("tcp://[::1]", peer:match("^(.*):%d+$"))
-    conn:close()
+    local other = assert(neap.listen("tcp://0.0.0.0:" .. port, nothing))
+    other:close()
     listener:close()
   end)
 
-  it("backlog is how many may wait to be accepted", function()
-    local listener = assert(neap.listen(ANY_PORT, echo, { backlog = 7 }))
-    local port = listener.address:match("%d+$")
-    local ss = helper.sh("ss -Hltn sport = :" .. port)
-    if ss.status ~= 0 or ss.out == "" then
-      listener:close()
-      return pending("needs ss")
-    end
-    assert.equal("7", ss.out:match("LISTEN%s+%d+%s+(%d+)"))
-    listener:close()
-  end)
-end)
-
-describe("max_connections", function()
-  helper.watch(before_each, after_each)
-
-  it("lets others wait until one of those that are served has ended", function()
-    local served = 0
-    local listener = assert(neap.listen(ANY_PORT, function(conn)
-      served = served + 1
-      echo(conn)
+  it("max_connections lets others wait, who are served when one has ended", function()
+    local open, most, served = 0, 0, 0
+    local listener = assert(neap.listen("tcp://127.0.0.1:0", function(conn)
+      open, served = open + 1, served + 1
+      most = math.max(most, open)
+      conn:read(1)
+      open = open - 1
     end, { max_connections = 2 }))
-    local conns = {}
-    for i = 1, 5 do
-      conns[i] = assert(neap.connect(listener.address))
-      conns[i]:write("hello")
-    end
-    for i = 1, 2 do assert(conns[i]:read(5)):release() end
-    for _ = 1, 20 do helper.turn() end
+    local clients = {}
+    for i = 1, 5 do clients[i] = helper.dial(listener.address) end
+    helper.turn_until(function() return served == 2 end)
+    for _ = 1, 5 do helper.turn() end
     assert.equal(2, served)
     for i = 1, 5 do
-      if i > 2 then
-        local answer = assert(conns[i]:read(5)) -- its turn has come
-        answer:release()
-      end
-      conns[i]:close()
+      clients[i]:close()
+      helper.turn_until(function() return served >= math.min(5, 2 + i) end)
     end
-    assert.equal(5, served)
+    assert.equal(2, most)
     listener:close()
   end)
 
-  it("is told when it keeps somebody waiting, and not before", function()
+  it("max_connections is told of when it keeps somebody waiting, and not before", function()
     local script = [[
       local neap = require("neap")
       local listener = assert(neap.listen("tcp://127.0.0.1:0", function(conn) conn:read(1) end,
         { max_connections = 1 }))
       local one = assert(neap.connect(listener.address))
       neap.sleep(0.05)
-      if arg[1] then
-        local two = assert(neap.connect(listener.address))
-        neap.sleep(0.05)
-        one:close() two:close()
-      end
+      local two = arg[1] and assert(neap.connect(listener.address))
+      neap.sleep(0.05)
       one:close()
+      if two then two:close() end
       listener:close()
     ]]
     assert.equal("", helper.script(script).err)
@@ -192,131 +188,81 @@ describe("max_connections", function()
     assert.matches("max_connections", run.err)
     assert.equal(1, select(2, run.err:gsub("\n", "")))
   end)
+
+  it("idle_timeout is 600 s unless given, and 0 is none", function()
+    for options, lives in pairs { [{}] = false, [{ idle_timeout = 0 }] = true } do
+      local name
+      local listener = assert(neap.listen("unix://@" .. helper.temporary_name(), function(conn)
+        name = select(3, conn:read(1))
+      end, options))
+      local client = assert(neap.connect(listener.address))
+      local clock = testing.clock()
+      clock:advance(598)
+      assert.is_nil(name)
+      clock:advance(3)
+      assert.equal(not lives and "timeout" or nil, name)
+      clock:release()
+      client:close()
+      helper.turn_until(function() return name end)
+      listener:close()
+    end
+  end)
 end)
 
 describe("idle_timeout", function()
-  local clock
-
-  after_each(function() if clock then clock:release() end clock = nil end)
   helper.watch(before_each, after_each)
 
-  -- A server that tells how its reads end, and a client.
-  local function served(options)
-    local ends = {}
-    local listener = assert(neap.listen(ANY_PORT, function(conn)
-      while true do
-        local chunk, message, name = conn:read_any()
-        if not chunk then
-          ends[#ends + 1] = { name = name, message = message }
-          return
-        end
-        conn:write(chunk)
+  it("ends a read and a write that wait, and what comes after them", function()
+    local one, other = testing.pair({ idle_timeout = 10 })
+    local clock = testing.clock()
+    local read = helper.task(function() return select(3, one:read(1)) end)
+    local much = ("x"):rep(4194304)
+    local write = helper.task(function() return select(3, one:write(much)) end)
+    clock:advance(11)
+    assert.equal("timeout", (read()))
+    assert.equal("timeout", (write()))
+    assert.equal("timeout", select(3, one:read(1)))
+    assert.equal("timeout", select(3, one:write("x")))
+    clock:release()
+    one:close()
+    other:close()
+  end)
+
+  it("begins anew with bytes of either direction", function()
+    local one, other = testing.pair({ idle_timeout = 10 })
+    local clock = testing.clock()
+    for _ = 1, 3 do
+      clock:advance(8)
+      assert(one:write("x"))
+      assert(other:read(1)):release()
+    end
+    for _ = 1, 3 do
+      clock:advance(8)
+      assert(other:write("x"))
+      assert(one:read(1)):release()
+    end
+    clock:release()
+    one:close()
+    other:close()
+  end)
+end)
+
+describe("options", function()
+  helper.watch(before_each, after_each)
+
+  it("that are wrong raise, and those that do not belong there", function()
+    local at = "tcp://127.0.0.1:0"
+    for name, wrongs in pairs { backlog = { -1, 1.5, "1", 2 ^ 31 }, keepalive = { -1, 32768, 0.5 },
+      idle_timeout = { -1, 0.5, 1e12, "1" }, max_connections = { 0, -1, 1.5 }, timeout = { -1 },
+      no_delay = { 1 }, reuse_port = { 1 }, dual_stack = { "yes" }, mode = { 660 } } do
+      for _, wrong in ipairs(wrongs) do
+        helper.raises(name, function() local _ = neap.listen(at, nothing, { [name] = wrong }) end)
       end
-    end, options))
-    local conn = assert(neap.connect(listener.address))
-    exchange(conn, "hello")
-    return conn, listener, ends
-  end
-
-  it("ends a connection without traffic with timeout, and says why", function()
-    local conn, listener, ends = served { idle_timeout = 30 }
-    clock = testing.clock()
-    clock:advance(29)
-    assert.equal(0, #ends)
-    clock:advance(2)
-    assert.equal(1, #ends)
-    assert.equal("timeout", ends[1].name)
-    assert.matches("idle_timeout", ends[1].message)
-    clock:release()
-    clock = nil
-    assert.equal("eof", select(3, conn:read(1)))
-    conn:close()
-    listener:close()
-  end)
-
-  it("is 600 seconds for a listener that is not told", function()
-    local conn, listener, ends = served()
-    clock = testing.clock()
-    clock:advance(598)
-    assert.equal(0, #ends)
-    clock:advance(3)
-    assert.equal(1, #ends)
-    conn:close()
-    listener:close()
-  end)
-
-  it("of 0 ends nothing, and a connection that is opened has none", function()
-    local conn, listener, ends = served { idle_timeout = 0 }
-    clock = testing.clock()
-    clock:advance(1000000)
-    clock:release()
-    clock = nil
-    assert.equal(0, #ends)
-    exchange(conn, "still here")
-    conn:close()
-    listener:close()
-  end)
-
-  it("begins anew with every byte, in either direction", function()
-    local pushed
-    local listener = assert(neap.listen(ANY_PORT, function(conn)
-      pushed = conn
-      echo(conn)
-    end, { idle_timeout = 10 }))
-    local conn = assert(neap.connect(listener.address))
-    exchange(conn, "x")
-    clock = testing.clock()
-    for _ = 1, 3 do
-      clock:advance(7)
-      pushed:write("y") -- from the server only
-      assert(conn:read(1)):release()
     end
-    for _ = 1, 3 do
-      clock:advance(7)
-      exchange(conn, "z")
+    for _, name in ipairs { "backlog", "max_connections", "reuse_port", "dual_stack", "mode" } do
+      helper.raises('no option "' .. name .. '"', function()
+        local _ = neap.connect(at, { [name] = 1 })
+      end)
     end
-    clock:release()
-    clock = nil
-    conn:close()
-    listener:close()
-  end)
-
-  it("ends a connection whose peer takes nothing, and counts what was not sent", function()
-    local before = helper.net_stats().unsent
-    local result
-    local listener = assert(neap.listen(ANY_PORT, function(conn)
-      local block = ("x"):rep(65536)
-      repeat
-        local ok, message, name = conn:write(block)
-        result = name and { name = name, message = message }
-      until not ok
-    end, { idle_timeout = 5 }))
-    local peer = helper.dial(listener.address)
-    for _ = 1, 200 do helper.turn() end
-    assert.is_nil(result)
-    clock = testing.clock()
-    clock:advance(6)
-    assert.equal("timeout", result.name)
-    assert.is_true(helper.net_stats().unsent > before)
-    clock:release()
-    clock = nil
-    peer:close()
-    listener:close()
-  end)
-
-  it("of a connection that is opened works the same", function()
-    local listening = helper.listening()
-    local conn = assert(neap.connect(listening.address, { idle_timeout = 3 }))
-    local peer = listening:accept()
-    local result
-    neap.spawn(function() result = { conn:read(1) } end)
-    helper.turn()
-    clock = testing.clock()
-    clock:advance(4)
-    assert.is_nil(result[1])
-    assert.equal("timeout", result[3] or result[2])
-    conn:close()
-    peer:close()
-    listening:close()
   end)
 end)

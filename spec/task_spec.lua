@@ -424,6 +424,33 @@ describe("in a stock luajit", function()
     assert.equal(0, run.status)
   end)
 
+  it("stop() lets who wants to connect wait, without spinning, until the next run()", function()
+    local run = helper.stock([[
+      local neap, testing = require("neap"), require("neap.testing")
+      local one, other = testing.pair()
+      one:try_write(("x"):rep(8388608)) -- keeps the loop draining
+      local accepted = 0
+      local listener = assert(neap.listen("tcp://127.0.0.1:0", function()
+        accepted = accepted + 1
+        other:close()
+        one:close()
+        neap.stop()
+      end))
+      neap.spawn(function()
+        neap.sleep(0.01)
+        neap.stop()
+        neap.connect(listener.address)
+      end)
+      local before = os.clock()
+      neap.run()
+      print(accepted, os.clock() - before < 0.3)
+      neap.run()
+      print(accepted)
+    ]])
+    assert.matches("stopped with 1 connections", run.err, 1, true)
+    assert.equal("0\ttrue\n1\n", run.out)
+  end)
+
   it("stop() in a task ends a wait of the main chunk with an error, and later ones work", function()
     local run = helper.stock([[
       local neap = require("neap")

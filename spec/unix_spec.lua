@@ -1,194 +1,210 @@
--- Unix sockets: paths, abstract names, and what is left of them.
+-- unix:// addresses: sockets with a path, and with an abstract name.
+
 local lfs = require("lfs")
 local helper = require("spec.helper")
 local neap = require("neap")
 
-local raises = helper.raises
+local function nothing() end
+
+-- The address of a path in a directory of its own.
+local function fresh()
+  local path = helper.temporary_directory() .. "/s"
+  return "unix://" .. path, path
+end
 
 local function echo(conn)
   for chunk in conn:chunks() do conn:write(chunk) end
 end
 
-local function exchange(address)
+local function answers(address)
   local conn = assert(neap.connect(address))
-  conn:write("hello")
-  local answer = assert(conn:read(5))
-  assert.equal("hello", answer:str())
-  answer:release()
-  return conn
+  assert(conn:write("hello"))
+  local got = assert(conn:read(5))
+  local text = got:str()
+  got:release()
+  conn:close()
+  return text
+end
+
+-- A socket file whose server was killed.
+local function left_over(path)
+  local child = helper.start(helper.neap .. " " .. helper.file(([[
+    local neap = require("neap")
+    assert(neap.listen("unix://%s", function() end))
+    print("up") io.stdout:flush()]]):format(path)))
+  assert.equal("up", child:line())
+  child:kill("KILL")
+  child:finish()
+  assert.equal("socket", lfs.attributes(path, "mode"))
 end
 
 describe("a unix socket", function()
   helper.watch(before_each, after_each)
 
-  local path
-
-  before_each(function() path = helper.temporary_directory() .. "/socket" end)
-
-  it("serves as a TCP socket does, under its path", function()
-    local listener = assert(neap.listen("unix://" .. path, echo))
-    assert.equal("unix://" .. path, listener.address)
-    local conn = exchange(listener.address)
-    assert.equal("unix://" .. path, conn.peer)
-    conn:close()
-    listener:close()
-  end)
-
-  it("talks with a client that nobody here wrote", function()
-    local listener = assert(neap.listen("unix://" .. path, echo))
-    local answer = helper.temporary_name()
-    os.execute(("(printf hello | nc -N -U %s; echo; echo end) >%s 2>&1 &"):format(path, answer))
-    local text
-    helper.turn_until(function()
-      local file = assert(io.open(answer))
-      text = file:read("*a")
-      file:close()
-      return text:find("end\n", 1, true)
-    end)
-    assert.equal("hello\nend\n", text)
-    listener:close()
-  end)
-
-  it("names the path for a client without a name of its own", function()
-    local seen
-    local listener = assert(neap.listen("unix://" .. path, function(conn)
-      seen = conn.peer
-      echo(conn)
-    end))
-    exchange(listener.address):close()
-    assert.equal("unix://" .. path, seen)
-    listener:close()
-  end)
-
-  it("is removed with its listener, and only if it is still the same", function()
-    local listener = assert(neap.listen("unix://" .. path, echo))
+  it("serves, tells its address, and removes its path when it is closed", function()
+    local address, path = fresh()
+    local listener = assert(neap.listen(address, echo))
+    assert.equal(address, listener.address)
     assert.equal("socket", lfs.attributes(path, "mode"))
+    assert.equal("hello", answers(address))
     listener:close()
     assert.is_nil(lfs.attributes(path))
-    listener = assert(neap.listen("unix://" .. path, echo))
+  end)
+
+  it("has its address as the peer on both sides, and in messages", function()
+    local address = fresh()
+    local peer, message
+    local listener = assert(neap.listen(address, function(conn)
+      peer = conn.peer
+      message = select(2, conn:read(9))
+    end))
+    local conn = assert(neap.connect(address))
+    assert.equal(address, conn.peer)
+    conn:close()
+    helper.turn_until(function() return message end)
+    assert.equal(address, peer)
+    assert.matches(address, message, 1, true)
+    listener:close()
+  end)
+
+  it("with an abstract name has no file, and is taken as long as somebody listens", function()
+    local address = "unix://@" .. helper.temporary_name()
+    local listener = assert(neap.listen(address, echo))
+    assert.equal(address, listener.address)
+    assert.equal("hello", answers(address))
+    assert.equal("address_in_use", select(3, neap.listen(address, nothing)))
+    listener:close()
+    assert.equal("refused", select(3, neap.connect(address)))
+    assert(neap.listen(address, nothing)):close()
+  end)
+
+  it("whose path nobody listens at is refused", function()
+    local address, path = fresh()
+    assert.equal("refused", select(3, neap.connect(address)))
+    left_over(path)
+    assert.equal("refused", select(3, neap.connect(address)))
+  end)
+
+  it("replaces the path that a killed server left behind", function()
+    local address, path = fresh()
+    left_over(path)
+    local listener = assert(neap.listen(address, echo))
+    assert.equal("hello", answers(address))
+    listener:close()
+    assert.is_nil(lfs.attributes(path))
+  end)
+
+  it("does not replace the path of a server that lives", function()
+    local address = fresh()
+    local listener = assert(neap.listen(address, echo))
+    local other, message, name = neap.listen(address, nothing)
+    assert.is_nil(other)
+    assert.equal("address_in_use", name)
+    assert.matches(address, message, 1, true)
+    assert.equal("hello", answers(address))
+    listener:close()
+  end)
+
+  it("does not replace a file, a directory, or a link to a socket that was left", function()
+    local address, path = fresh()
+    left_over(path)
+    assert(lfs.link(path, path .. "link", true))
+    helper.file("precious", path .. "file")
+    assert(lfs.mkdir(path .. "directory"))
+    for _, what in ipairs { "link", "file", "directory" } do
+      assert.equal("address_in_use", select(3, neap.listen(address .. what, nothing)))
+    end
+    assert.equal("link", lfs.symlinkattributes(path .. "link", "mode"))
+    assert.equal(8, lfs.attributes(path .. "file", "size"))
+  end)
+
+  it("leaves a path that is no longer its own", function()
+    local address, path = fresh()
+    local listener = assert(neap.listen(address, nothing))
+    assert(os.rename(path, path .. "moved"))
+    local other = assert(neap.listen(address, echo))
+    listener:close()
+    assert.equal("hello", answers(address))
+    other:close()
+    listener = assert(neap.listen(address, nothing))
     os.remove(path)
-    helper.file("somebody else's", path)
-    listener:close()
-    assert.equal("file", lfs.attributes(path, "mode"))
-  end)
-
-  it("is replaced when its server was killed, and left alone when it serves", function()
-    local child = helper.start(("%s -e 'assert(require(\"neap\").listen(\"unix://%s\", print))"
-      .. " print(1) io.stdout:flush()'"):format(helper.neap, path))
-    assert.equal("1", child:line())
-    local listener, message, name = neap.listen("unix://" .. path, echo)
-    assert.is_nil(listener)
-    assert.equal("address_in_use", name)
-    assert.matches(path, message, 1, true)
-    child:kill("KILL")
-    child:finish()
-    assert.equal("socket", lfs.attributes(path, "mode"))
-    listener = assert(neap.listen("unix://" .. path, echo))
-    exchange(listener.address):close()
-    listener:close()
-  end)
-
-  it("never replaces a file that is no socket", function()
     helper.file("precious", path)
-    local listener, _, name = neap.listen("unix://" .. path, echo)
-    assert.is_nil(listener)
-    assert.equal("address_in_use", name)
-    assert.equal("file", lfs.attributes(path, "mode"))
+    listener:close()
+    assert.equal(8, lfs.attributes(path, "size"))
   end)
 
-  it("has the permissions of its mode before anybody can connect", function()
-    for _, mode in ipairs { "600", "660", "777" } do
-      local listener = assert(neap.listen("unix://" .. path, echo, { mode = mode }))
-      local stat = assert(io.popen("stat -c %a " .. path))
-      assert.equal(mode, stat:read("*l"))
-      stat:close()
+  it("removes its path when the program ends", function()
+    local address, path = fresh()
+    local child = helper.start(helper.neap .. " " .. helper.file(([[
+      local neap = require("neap")
+      assert(neap.listen("%s", function() end))
+      print("up") io.stdout:flush()]]):format(address)))
+    assert.equal("up", child:line())
+    child:kill("TERM")
+    assert.equal(0, child:finish().status)
+    assert.is_nil(lfs.attributes(path))
+  end)
+
+  it("has the mode that was asked for", function()
+    for mode, shown in pairs { ["600"] = "rw-------", ["660"] = "rw-rw----",
+      ["777"] = "rwxrwxrwx" } do
+      local address, path = fresh()
+      local listener = assert(neap.listen(address, nothing, { mode = mode }))
+      assert.equal(shown, lfs.attributes(path, "permissions"))
       listener:close()
     end
-  end)
-
-  it("refuses modes that are none", function()
-    for _, mode in ipairs { "0660", "9", "888", "rw", "66", "-66" } do
-      raises("mode must be three octal digits", function()
-        neap.listen("unix://" .. path, echo, { mode = mode })
+    for _, wrong in ipairs { "66", "0660", "888", "rw-" } do
+      helper.raises("mode must be three octal digits", function()
+        local _ = neap.listen("unix://@x", nothing, { mode = wrong })
       end)
     end
   end)
 
-  it("may have an abstract name, which no file has", function()
-    local address = "unix://@neap-spec-" .. path
-    local listener = assert(neap.listen(address, echo))
-    assert.equal(address, listener.address)
-    local conn = exchange(address)
-    assert.equal(address, conn.peer)
-    conn:close()
-    local other, _, name = neap.listen(address, echo)
-    assert.is_nil(other)
-    assert.equal("address_in_use", name)
+  it("takes a path of 107 bytes, and none of 108", function()
+    local directory = helper.temporary_directory() .. "/"
+    local longest = directory .. ("x"):rep(107 - #directory)
+    local listener = assert(neap.listen("unix://" .. longest, echo))
+    assert.equal("unix://" .. longest, listener.address)
+    assert.equal("hello", answers("unix://" .. longest))
     listener:close()
-  end)
-
-  it("refuses paths that are relative, empty or too long", function()
-    for _, address in ipairs { "unix://", "unix:///", "unix://relative", "unix://@",
-      "unix://" .. ("/x"):rep(54) } do
-      local listener, message, name = neap.listen(address, echo)
-      if listener then listener:close() end
-      assert.is_nil(listener, address)
-      assert.is_true(name == "address" or name == "address_in_use", message)
-      assert.matches(address, message, 1, true)
-    end
-    local longest = "unix://@" .. ("x"):rep(106)
-    local listener = assert(neap.listen(longest, echo))
-    assert.equal(longest, listener.address)
-    exchange(longest):close()
+    assert.is_nil(lfs.attributes(longest))
+    assert.equal("address", select(3, neap.listen("unix://" .. longest .. "x", nothing)))
+    assert.equal("address", select(3, neap.connect("unix://" .. longest .. "x")))
+    local name = "unix://@" .. ("x"):rep(106)
+    listener = assert(neap.listen(name, echo))
+    assert.equal(name, listener.address)
     listener:close()
+    assert.equal("address", select(3, neap.listen(name .. "x", nothing)))
   end)
 
-  it("that nobody serves refuses, whether its file is there or not", function()
-    local conn, message, name = neap.connect("unix://" .. path)
-    assert.is_nil(conn)
-    assert.equal("refused", name, message)
-    helper.file("", path)
-    assert.equal("refused", select(3, neap.connect("unix://" .. path)))
-  end)
-
-  it("with a full backlog is busy, and says so at once", function()
-    local script = helper.file(([[
-      local neap = require("neap")
-      local listener = assert(neap.listen("unix://%s", function(conn) conn:read(1) end,
-        { backlog = 1, max_connections = 1 }))
-      print("ready") io.stdout:flush()
-    ]]):format(path))
-    local child = helper.start(helper.neap .. " " .. script)
-    assert.equal("ready", child:line())
-    local conns, last = {}
-    repeat
-      local conn, _, name = neap.connect("unix://" .. path)
-      conns[#conns + 1], last = conn, name
-    until last or #conns == 20
-    assert.equal("busy", last)
-    for _, conn in ipairs(conns) do conn:close() end
-    child:kill("KILL")
-    child:finish()
-  end)
-
-  it("takes a reset and a half-close as TCP does", function()
-    local listener = assert(neap.listen("unix://" .. path, function(conn)
-      local got = {}
-      for chunk in conn:chunks() do
-        got[#got + 1] = chunk:str()
-        chunk:release()
+  it("needs an absolute path or a name", function()
+    for _, address in ipairs { "unix://", "unix:///", "unix://@", "unix://s", "unix://./s",
+      "unix:/tmp/s", "unix:///tmp/a\0b" } do
+      if address ~= "unix:///" then
+        assert.equal("address", select(3, neap.listen(address, nothing)), address)
+        assert.equal("address", select(3, neap.connect(address)), address)
       end
-      conn:write(table.concat(got) .. "!")
-    end))
-    local conn = assert(neap.connect(listener.address))
-    conn:write("a")
-    conn:write("b")
-    conn:shutdown()
-    local answer = assert(conn:read(3))
-    assert.equal("ab!", answer:str())
-    answer:release()
-    assert.equal("eof", select(3, conn:read(1)))
-    conn:close()
+    end
+  end)
+
+  it("in a directory that is not there fails with a message that names it", function()
+    local address, path = fresh()
+    local listener, message = neap.listen(address .. "/deeper", nothing)
+    assert.is_nil(listener)
+    assert.matches(path .. "/deeper", message, 1, true)
+  end)
+
+  it("whose backlog is full is busy", function()
+    local address = fresh()
+    local listener = assert(neap.listen(address, function(conn) conn:read(1) end,
+      { backlog = 0, max_connections = 1 }))
+    local conns, name = {}, nil
+    for _ = 1, 8 do
+      local conn, _, why = neap.connect(address)
+      conns[#conns + 1], name = conn, name or why
+    end
+    assert.equal("busy", name)
+    for _, conn in ipairs(conns) do conn:close() end
     listener:close()
   end)
 end)

@@ -479,6 +479,9 @@ int neap_loop_pending(struct neap_loop *loop);
 /* How many streams have bytes that the system did not take at the last flush. */
 int neap_loop_unsent(struct neap_loop *loop);
 
+/* Whether its listeners look for connections; off: who comes waits in the kernel. */
+void neap_loop_accept(struct neap_loop *loop, bool on);
+
 /* The loop's clock, in seconds; it never goes back. */
 double neap_loop_now(struct neap_loop *loop);
 

@@ -416,6 +416,12 @@ end
 
 task.on_ready(C.NEAP_READY_ACCEPT, accept_some)
 
+-- When the interpreter ends: the path of a unix socket goes with its listener.
+local close_listener = C.neap_listener_close
+M.at_end = ffi.gc(handle_t(), function()
+  for slot, acceptor in pairs(acceptors) do close_listener(slot, acceptor.gen) end
+end)
+
 local function listener_address(self)
   if C.neap_listener_address(self.slot, self.gen, room) < 0 then return nil end
   return ffi.string(room)

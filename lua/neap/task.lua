@@ -468,7 +468,11 @@ function M.run_until(task)
   M.catch_endings(true)
   while not over(task) do turn(true) end
   local stopped = stopping
-  if stopped then drain() end
+  if stopped then
+    C.neap_loop_accept(loop, false) -- or who waits there would be reported at every turn
+    drain()
+    C.neap_loop_accept(loop, true)
+  end
   M.catch_endings(false)
   stopping = false
   return stopped

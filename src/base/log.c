@@ -11,7 +11,6 @@
 #include <errno.h>
 #include <limits.h>
 #include <poll.h>
-#include <signal.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -21,6 +20,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/quiet.h"
 #include "neap.h"
 
 static struct stat home; /* what standard error was when the library was loaded */
@@ -46,23 +46,10 @@ static ssize_t send_some(const char *bytes, size_t n)
     return send(STDERR_FILENO, bytes, n, MSG_DONTWAIT | MSG_NOSIGNAL);
 }
 
-/* write(), and a SIGPIPE that it raises is as if it had never been. */
 static ssize_t write_quietly(const char *bytes, size_t n)
 {
-    sigset_t pipe_only, before, pending;
-    struct timespec at_once = {0};
-    sigemptyset(&pipe_only);
-    sigaddset(&pipe_only, SIGPIPE);
-    sigpending(&pending);
-    pthread_sigmask(SIG_BLOCK, &pipe_only, &before);
-    ssize_t written = write(STDERR_FILENO, bytes, n);
-    int error = errno;
-    if (written < 0 && error == EPIPE && !sigismember(&pending, SIGPIPE))
-        while (sigtimedwait(&pipe_only, NULL, &at_once) < 0 && errno == EINTR) {
-        }
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    errno = error;
-    return written;
+    struct iovec part = {(void *)(uintptr_t)bytes, n};
+    return neap_write_quietly(STDERR_FILENO, &part, 1);
 }
 
 /* A pipe that poll() calls writable takes PIPE_BUF bytes without waiting. */

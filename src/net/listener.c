@@ -43,10 +43,16 @@ static void on_ready(struct neap_watch *watch, int events)
     neap_mark_set(l->loop, &l->mark, NEAP_READY_ACCEPT);
 }
 
+/* Looks for connections, unless nobody could or would take them now. */
+static void watch(struct neap_listener *l)
+{
+    bool rests = l->full || l->rest.link.next || l->loop->refusing;
+    neap_watch_set(l->loop, &l->watch, rests ? 0 : NEAP_WATCH_READ);
+}
+
 static void on_rested(struct neap_alarm *alarm)
 {
-    struct neap_listener *l = neap_owner_of(alarm, struct neap_listener, rest);
-    neap_watch_set(l->loop, &l->watch, NEAP_WATCH_READ);
+    watch(neap_owner_of(alarm, struct neap_listener, rest));
 }
 
 /* own: takes fd, also when it fails. */
@@ -68,7 +74,7 @@ static int adopt(struct neap_loop *loop, struct neap_pool *pool, int fd,
     l->mark.slot = slot;
     l->rest.ring = on_rested;
     neap_watch_init(&l->watch, fd, on_ready);
-    neap_watch_set(loop, &l->watch, NEAP_WATCH_READ);
+    watch(l);
     loop->listener_count++;
     neap_net_counts.listeners_live++;
     *handle = (struct neap_handle){slot, l->head.gen};
@@ -107,8 +113,8 @@ int neap_listener_open(struct neap_loop *loop, uint32_t pool_slot, uint32_t pool
 static void rest(struct neap_listener *l)
 {
     neap_net_counts.accept_pauses++;
-    neap_watch_set(l->loop, &l->watch, 0);
     neap_alarm_set(l->loop, &l->rest, rest_seconds);
+    watch(l);
 }
 
 /* Who comes now waits in the kernel, until one of those that are here has ended. */
@@ -117,7 +123,7 @@ static int wait_for_end(struct neap_listener *l)
     if (!l->waited_for) return NEAP_E_AGAIN;
     if (!l->full) neap_net_counts.accept_limited++;
     l->full = true;
-    neap_watch_set(l->loop, &l->watch, 0);
+    watch(l);
     return NEAP_E_LIMIT;
 }
 
@@ -128,7 +134,7 @@ void neap_listener_left(struct neap_handle listener)
     l->connections--;
     if (!l->full) return;
     l->full = false;
-    neap_watch_set(l->loop, &l->watch, NEAP_WATCH_READ);
+    watch(l);
 }
 
 int neap_listener_accept(uint32_t slot, uint32_t gen, struct neap_connection *connection)
@@ -197,6 +203,15 @@ void neap_listener_finalize(void *handle)
 {
     const struct neap_handle *h = handle;
     if (neap_listener_close(h->slot, h->gen) == NEAP_OK) neap_net_counts.closed_forgotten++;
+}
+
+void neap_loop_accept(struct neap_loop *loop, bool on)
+{
+    loop->refusing = !on;
+    for (uint32_t slot = 1; slot < listeners.count; slot++) {
+        struct neap_listener *l = neap_slots_at(&listeners, slot);
+        if ((l->head.gen & 1) && l->loop == loop) watch(l);
+    }
 }
 
 void neap_listeners_end(struct neap_loop *loop)

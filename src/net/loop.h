@@ -53,6 +53,7 @@ struct neap_loop {
     uint32_t listener_count;
     uint32_t finishing_count;     /* streams with something to finish by themselves */
     uint32_t unsent_count;        /* streams with queued bytes */
+    bool refusing;                /* private to listener.c: who comes waits in the kernel */
     struct neap_alarm idle_sweep; /* private to stream.c, with the next two */
     uint32_t idle_slot;
     uint32_t idle_next; /* ticks until the first stream may be idle for too long */

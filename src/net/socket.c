@@ -9,6 +9,8 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "base/quiet.h"
+
 enum { PROBES = 3 }; /* unanswered in a row, after which a peer is taken to be gone */
 
 int neap_error_of(int system_errno)
@@ -229,7 +231,7 @@ int64_t neap_file_read(int fd, void *room, size_t bytes)
 int64_t neap_file_write(int fd, struct iovec *parts, int count)
 {
     ssize_t n;
-    do n = writev(fd, parts, count);
+    do n = neap_write_quietly(fd, parts, count);
     while (n < 0 && errno == EINTR);
     return n < 0 ? failure() : n;
 }

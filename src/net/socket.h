@@ -1,6 +1,6 @@
 /* socket.h - the system calls on sockets and other descriptors, with neap's results.
  *
- * Every descriptor is close-on-exec; no call blocks or raises SIGPIPE on a socket; an
+ * Every descriptor is close-on-exec; no call raises SIGPIPE, or blocks on a socket; an
  * interrupted call is made again. Thread: any. */
 #pragma once
 

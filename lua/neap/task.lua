@@ -15,6 +15,7 @@
 local ffi = require("ffi")
 local abi = require("neap.abi")
 local check = require("neap.check")
+local collector = require("neap.collector")
 local errors = require("neap.errors")
 local log = require("neap.log")
 local slice = require("neap.slice")
@@ -105,6 +106,10 @@ local function report(task, err)
     spawned_at = task.kind.origin,
   })
 end
+
+collector.on_error(function(err)
+  log.limited("error", "a finalizer ended in an error: " .. shown(err))
+end)
 
 -- The number of a task's wait is odd while it waits.
 local function waits(task)
@@ -377,6 +382,7 @@ function turn(block)
   if #after_turn > 0 then queue_after_turn() end
   start_queued()
   C.neap_loop_flush(loop)
+  if C.neap_collector_due(true) then collector.step() end
   slice.reclaim()
 end
 

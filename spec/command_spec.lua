@@ -224,7 +224,7 @@ describe("the neap command", function()
       local values, count = counters(run.err)
       local expected = 0
       for group, struct in pairs { pools = "neap_pool_stats", slices = "neap_slice_stats",
-        net = "neap_net_stats" } do
+        net = "neap_net_stats", collector = "neap_collector_stats" } do
         for _, name in ipairs(names_of(struct)) do
           assert(values[group .. "." .. name], "no " .. group .. "." .. name)
           expected = expected + 1

@@ -285,6 +285,30 @@ void neap_slice_stats(struct neap_slice_stats *stats);
 /* The bytes of all live slices, each counted by itself. Looks at every one. */
 double neap_slices_bytes(void);
 
+/* ---- Collector: Lua's, which shall work for bytes that it cannot see -------------------- */
+
+/* From now on steps are due when more and more bytes hang on handles (iobuf/collector.h). */
+void neap_collector_start(void);
+
+/* Shall a step be taken? Between two turns of the loop the answer is yes more often. */
+bool neap_collector_due(bool between_turns);
+
+/* A step begins; collectgarbage("step", 0) was called in it, which tells whether that ended a
+ * cycle. Shall it be called again? For no longer than 1 ms, or to the end of the cycle. */
+void neap_collector_begin(void);
+bool neap_collector_goes_on(bool cycle_ended);
+
+struct neap_collector_stats {
+    uint64_t bytes_held; /* now: by handles of slices, buffers and allocators */
+    uint64_t bytes_base; /* … when the last cycle ended */
+    uint64_t steps;      /* taken because of them */
+    uint64_t cycles;     /* that these steps ended */
+    uint64_t spent_us;   /* microseconds in all steps */
+    uint64_t longest_us; /* … in one */
+};
+
+void neap_collector_stats(struct neap_collector_stats *stats);
+
 /* ---- Allocator: cuts slices out of bufs, one behind the other -------------------------- */
 
 /* own: returns owned (neap_allocator_release); keeps the pool open.  err: STALE, RANGE
@@ -292,8 +316,9 @@ double neap_slices_bytes(void);
 int neap_allocator_create(uint32_t pool_slot, uint32_t pool_gen, uint32_t reserve,
                           struct neap_handle *allocator);
 
-/* A slice of n bytes, undefined, with `reserve` bytes of free prefix. own: returns owned.
- * err: STALE, CLOSED, OVERSIZED, LIMIT, MEMORY. */
+/* A slice of n bytes, undefined, with `reserve` bytes of free prefix. Returns NEAP_OK, or, once
+ * neap_collector_start() was called, 1: made as well, and a step of the collector is due.
+ * own: returns owned.  err: STALE, CLOSED, OVERSIZED, LIMIT, MEMORY. */
 int neap_allocator_alloc(uint32_t slot, uint32_t gen, uint32_t n, struct neap_handle *slice);
 
 /* The same, filled. own: borrows bytes. */

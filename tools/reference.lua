@@ -31,6 +31,7 @@ local CHAPTERS = {
   { file = "pool", title = "Pools" },
   { file = "allocator", title = "Allocators" },
   { file = "reader", title = "Readers over anything" },
+  { file = "collector", title = "The collector" },
 }
 
 -- What an object is called in front of its methods, where that is not the class's own name.

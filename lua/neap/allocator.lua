@@ -3,6 +3,7 @@
 local ffi = require("ffi")
 local abi = require("neap.abi")
 local check = require("neap.check")
+local collector = require("neap.collector")
 local errors = require("neap.errors")
 local slice = require("neap.slice")
 
@@ -37,6 +38,12 @@ function M.new(pool, reserve)
   return ffi.gc(allocator_t(made.slot, made.gen), C.neap_allocator_finalize)
 end
 
+-- No turn of the loop need come before the memory of others is needed.
+local function made_late(handle)
+  collector.step()
+  return handle
+end
+
 --- A slice of n bytes; what is in them is undefined.
 --- own: returns owned
 --- err: "limit", "memory", "oversized" (above 1 GiB), "closed"
@@ -49,6 +56,7 @@ function Allocator:alloc(n)
   local code = C.neap_allocator_alloc(self.slot, self.gen, n < U32 and n or U32,
     cast(out_t, handle))
   if code == 0 then return handle end
+  if code == 1 then return made_late(handle) end
   slice.retire(handle)
   return errors.failure(("allocator:alloc of %d bytes"):format(n), code)
 end
@@ -64,6 +72,7 @@ function Allocator:copy(bytes)
   local handle = slice.fresh()
   local code = C.neap_allocator_copy(self.slot, self.gen, bytes, #bytes, cast(out_t, handle))
   if code == 0 then return handle end
+  if code == 1 then return made_late(handle) end
   slice.retire(handle)
   return errors.failure(("allocator:copy of %d bytes"):format(#bytes), code)
 end

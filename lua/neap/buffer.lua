@@ -12,6 +12,7 @@
 local ffi = require("ffi")
 local abi = require("neap.abi")
 local check = require("neap.check")
+local collector = require("neap.collector")
 local common = require("neap.bytes")
 local errors = require("neap.errors")
 local format = require("neap.format")
@@ -80,6 +81,7 @@ function M.new(home)
   local made = handle_t()
   local code = C.neap_buffer_create(home.slot, home.gen, made)
   if code < 0 then return errors.failure("neap.buffer", code) end
+  if C.neap_collector_due(false) then collector.step() end
   return ffi.gc(buffer_t(made.slot, made.gen), C.neap_buffer_finalize)
 end
 
@@ -233,6 +235,7 @@ end
 --- @return neap.Slice[] pieces
 function Buffer:take()
   check_self(self, "take")
+  if C.neap_collector_due(false) then collector.step() end
   local pieces = {}
   while true do
     local handle = slice.fresh()

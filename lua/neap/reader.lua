@@ -7,6 +7,7 @@
 local ffi = require("ffi")
 local abi = require("neap.abi")
 local check = require("neap.check")
+local collector = require("neap.collector")
 local errors = require("neap.errors")
 local pool = require("neap.pool")
 local slice = require("neap.slice")
@@ -353,6 +354,7 @@ local function pull(state, most)
 end
 
 local function fill_from_source(self, want)
+  if C.neap_collector_due(false) then collector.step() end -- no turn of the loop need come
   local state = self[STATE]
   if state.left then return (feed(state, state.left)) end
   if not state.source then return C.NEAP_E_CLOSED end

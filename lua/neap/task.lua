@@ -15,6 +15,7 @@
 local ffi = require("ffi")
 local abi = require("neap.abi")
 local check = require("neap.check")
+local collector = require("neap.collector")
 local errors = require("neap.errors")
 local log = require("neap.log")
 local slice = require("neap.slice")
@@ -105,6 +106,10 @@ local function report(task, err)
     spawned_at = task.kind.origin,
   })
 end
+
+collector.on_error(function(err)
+  log.limited("error", "a finalizer ended in an error: " .. shown(err))
+end)
 
 local wake_all
 
@@ -399,6 +404,7 @@ function turn(block)
   if #after_turn > 0 then wake_all(after_turn) end
   start_queued()
   C.neap_loop_flush(loop)
+  if C.neap_collector_due(true) then collector.step() end
   slice.reclaim()
 end
 

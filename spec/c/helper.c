@@ -39,6 +39,12 @@ int test_end(void **state)
                     (unsigned long long)(slice_stats().live - live_before));
         return -1;
     }
+    struct neap_collector_stats collector;
+    neap_collector_stats(&collector);
+    if (collector.bytes_held) {
+        print_error("bytes still held by handles after the test\n");
+        return -1;
+    }
     if (pools_open) print_error("pools not ended: %d\n", pools_open);
     return pools_open ? -1 : 0;
 }

@@ -50,6 +50,12 @@ static const struct counter of_net[] = {
     COUNTER(neap_net_stats, accept_pauses),    COUNTER(neap_net_stats, accept_limited),
 };
 
+static const struct counter of_collector[] = {
+    COUNTER(neap_collector_stats, bytes_held), COUNTER(neap_collector_stats, bytes_base),
+    COUNTER(neap_collector_stats, steps),      COUNTER(neap_collector_stats, cycles),
+    COUNTER(neap_collector_stats, spent_us),   COUNTER(neap_collector_stats, longest_us),
+};
+
 static void print(const char *group, const struct counter *counters, size_t count,
                   const void *stats)
 {
@@ -65,11 +71,14 @@ static void print_all(void)
     struct neap_pool_stats pools;
     struct neap_slice_stats slices;
     struct neap_net_stats net;
+    struct neap_collector_stats collector;
     neap_pools_stats(&pools);
     neap_slice_stats(&slices);
     neap_net_stats(&net);
+    neap_collector_stats(&collector);
     print("pools", of_pools, sizeof of_pools / sizeof of_pools[0], &pools);
     print("slices", of_slices, sizeof of_slices / sizeof of_slices[0], &slices);
+    print("collector", of_collector, sizeof of_collector / sizeof of_collector[0], &collector);
     print("net", of_net, sizeof of_net / sizeof of_net[0], &net);
 }
 

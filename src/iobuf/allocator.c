@@ -48,6 +48,7 @@ static void leave_buf(struct neap_allocator *a)
 {
     if (!a->buf) return;
     a->pool->stats.bytes_wasted += a->capacity - a->cursor;
+    neap_buf_unhold(a->buf);
     neap_buf_release(a->buf);
     a->buf = NULL;
 }
@@ -78,10 +79,27 @@ static int next_buf(struct neap_allocator *a, uint32_t size)
     int result = neap_pool_take(a->pool, size, &buf);
     if (result < 0) return result;
     leave_buf(a);
+    neap_buf_hold(buf);
     a->buf = buf;
     a->capacity = neap_pool_rounded(a->pool, size);
     a->cursor = 0;
     return NEAP_OK;
+}
+
+static inline int cut_next(struct neap_allocator *a, uint32_t size, struct neap_handle *handle)
+{
+    int result = cut(a, a->buf, a->cursor, size, handle);
+    if (result == NEAP_OK) a->cursor += size;
+    return result;
+}
+
+static __attribute__((noinline)) int alloc_elsewhere(struct neap_allocator *a, uint32_t size,
+                                                     struct neap_handle *handle)
+{
+    bool own = a->buf && size > a->capacity / 2;
+    int result = own ? cut_own_buf(a, size, handle) : next_buf(a, size);
+    if (!own && result == NEAP_OK) result = cut_next(a, size, handle);
+    return result == NEAP_OK ? neap_collector_due(false) : result;
 }
 
 int neap_allocator_alloc(uint32_t slot, uint32_t gen, uint32_t n, struct neap_handle *handle)
@@ -93,11 +111,7 @@ int neap_allocator_alloc(uint32_t slot, uint32_t gen, uint32_t n, struct neap_ha
     if (sum > NEAP_BUF_MAX_BYTES) return NEAP_E_OVERSIZED;
     uint32_t size = (uint32_t)sum;
     bool fits = a->buf && size <= a->capacity - a->cursor;
-    if (!fits && a->buf && size > a->capacity / 2) return cut_own_buf(a, size, handle);
-    int result = fits ? NEAP_OK : next_buf(a, size);
-    if (result == NEAP_OK) result = cut(a, a->buf, a->cursor, size, handle);
-    if (result == NEAP_OK) a->cursor += size;
-    return result;
+    return fits ? cut_next(a, size, handle) : alloc_elsewhere(a, size, handle);
 }
 
 int neap_allocator_copy(uint32_t slot, uint32_t gen, const char *bytes, uint32_t n,
@@ -106,7 +120,7 @@ int neap_allocator_copy(uint32_t slot, uint32_t gen, const char *bytes, uint32_t
     int result = neap_allocator_alloc(slot, gen, n, handle);
     if (result < 0) return result;
     if (n) memcpy(neap_slice_data(neap_slice_of(handle->slot, handle->gen)), bytes, n);
-    return NEAP_OK;
+    return result;
 }
 
 int neap_allocator_close(uint32_t slot, uint32_t gen)

@@ -19,6 +19,7 @@ int neap_foreign_slice(const char *bytes, size_t size, uint32_t anchor, struct n
     buf->capacity = (uint32_t)size;
     buf->anchor = anchor;
     buf->stats = &foreign_stats;
+    neap_buf_hold_uncounted(buf); /* Lua's collector sees its own strings */
     struct neap_slice *s = neap_slice_make(buf, 0, 0, buf->capacity);
     if (!s) {
         neap_mem_free(buf);

@@ -62,6 +62,7 @@ struct neap_buf {
     struct neap_pool_stats *stats; /* of the pool; memory that no pool owns has its own */
     struct neap_buf *next;         /* private: the next free or bare one */
     uint32_t anchor;               /* private to slice.c, for memory that no pool owns */
+    int32_t more_handles;          /* of a script that hold it, but one (collector.h) */
 };
 
 struct neap_pool {

@@ -110,6 +110,7 @@ static struct neap_buf *next_buf(struct neap_slab *slab)
     struct neap_buf *buf = &slab->bufs[slab->carved];
     buf->mem = slab->mem + (size_t)slab->carved++ * slab->capacity;
     buf->capacity = slab->capacity;
+    buf->more_handles = -1; /* none */
     buf->slab = slab;
     buf->stats = &slab->pool->stats;
     return buf;

@@ -89,7 +89,9 @@ struct neap_slice *neap_slice_make(struct neap_buf *buf, uint32_t free, uint32_t
     s->bound = bound;
     s->queued = 0;
     s->clone = false;
+    s->owned = false;
     link_extent(s, slot, buf);
+    neap_buf_hold(buf);
     buf->stats->slices_made++;
     return s;
 }
@@ -105,18 +107,19 @@ static inline void count_ending(struct neap_pool_stats *stats, enum neap_slice_e
 }
 
 /* Inlined where the ending is known: most slices end in neap_slice_release(). */
-static inline void end(struct neap_slice *s, enum neap_slice_ending ending)
+static inline void end(struct neap_slice *s, enum neap_slice_ending ending, bool held)
 {
     struct neap_buf *buf = s->buf;
     count_ending(buf->stats, ending);
     unlink_extent(s, buf);
+    if (held) neap_buf_unhold(buf);
     neap_slots_give_item(&neap_slices, &s->head, neap_slice_slot(s));
     neap_buf_release(buf); /* buf and its pool may be gone after this call */
 }
 
 void neap_slice_end(struct neap_slice *s, enum neap_slice_ending ending)
 {
-    end(s, ending);
+    end(s, ending, !s->owned);
 }
 
 int neap_slice_stale(void)
@@ -132,7 +135,7 @@ int neap_slice_release(uint32_t slot, uint32_t gen)
         counts.double_releases++;
         return NEAP_E_STALE;
     }
-    end(s, NEAP_RELEASED);
+    end(s, NEAP_RELEASED, true); /* a handle found it */
     return NEAP_OK;
 }
 
@@ -300,6 +303,8 @@ static void move_to(struct neap_slice *s, struct neap_buf *to)
     s->bound = size;
     s->free = 0;
     link_extent(s, neap_slice_slot(s), to);
+    neap_buf_unhold(from); /* only a handle detaches */
+    neap_buf_hold(to);
     neap_buf_release(to); /* the count of the taker: the slice has its own */
     neap_buf_release(from);
 }
@@ -394,6 +399,7 @@ static uint32_t merge_run(const struct neap_handle *handles, uint32_t count, uin
     leave_row(first, handles->slot, row);
     first->bound = bound;
     buf->refs -= ended;
+    buf->more_handles -= (int32_t)ended;
     buf->stats->slices_taken += ended;
     neap_assert(buf->refs > 0, "the slice that took the others keeps the buf");
     return ended + 1;

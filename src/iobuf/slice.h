@@ -17,6 +17,7 @@
 #include <stdint.h>
 
 #include "base/slots.h"
+#include "iobuf/collector.h"
 #include "iobuf/pool.h"
 
 enum { NEAP_SLICES_MAX = 1 << 24 };
@@ -31,9 +32,10 @@ struct neap_slice {
     uint32_t next;
     uint32_t queued; /* for whoever owns it: slot of the next slice in a queue */
     bool clone;      /* made by retain: may overlap another slice */
+    bool owned;      /* by a queue of C: no handle holds it */
 };
 
-extern struct neap_slots neap_slices;
+extern __attribute__((visibility("hidden"))) struct neap_slots neap_slices;
 
 static inline struct neap_slice *neap_slice_of(uint32_t slot, uint32_t gen)
 {
@@ -94,6 +96,8 @@ void neap_slice_shrink_to(struct neap_slice *s, uint32_t bound);
 static inline void neap_slice_own(struct neap_slice *s)
 {
     neap_slots_rename(&s->head);
+    s->owned = true;
+    neap_buf_unhold(s->buf);
 }
 
 /* Count and return NEAP_E_STALE. */

@@ -63,6 +63,7 @@ static int add_copy(struct neap_writer *w, const uint8_t *bytes, uint32_t n)
             if (!w->first) leave_small(w);
             return NEAP_E_MEMORY;
         }
+        neap_slice_own(s);
         enqueue(w, s);
         w->small_slot = neap_slice_slot(s);
     }

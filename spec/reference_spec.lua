@@ -43,7 +43,7 @@ describe("docs/reference.md", function()
     local text = read("docs/reference.md")
     for _, heading in ipairs { "neap.listen(", "conn:write(", "conn:read(", "listener:close(",
       "task:join(", "slice:split(", "view:retain(", "buffer:put(", "pool:stats(",
-      "allocator:alloc(", "reader:close(" } do
+      "allocator:alloc(", "reader:close(", "channel:send(" } do
       assert.matches("\n#### " .. heading, text, 1, true)
     end
     local neap = require("neap")

@@ -180,6 +180,10 @@ int neap_slice_retain(uint32_t slot, uint32_t gen, struct neap_handle *clone);
  * own: returns owned.  err: STALE, RANGE, MEMORY. */
 int neap_slice_split(uint32_t slot, uint32_t gen, uint32_t n, struct neap_handle *front);
 
+/* Another handle for the same slice; the one that named it is stale from now on.
+ * own: takes, returns owned.  err: STALE. */
+int neap_slice_move(uint32_t slot, uint32_t gen, struct neap_handle *moved);
+
 /* Drop n bytes at the front (they can be had back) or at the back (for good); n beyond the
  * size drops all. Returns the new size. err: STALE. */
 int neap_slice_truncate_front(uint32_t slot, uint32_t gen, uint32_t n);

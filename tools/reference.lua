@@ -25,6 +25,7 @@ local CHAPTERS = {
   { file = "init", title = "The module" },
   { file = "net", title = "Connections and listeners" },
   { file = "task", title = "Tasks and time" },
+  { file = "channel", title = "Channels" },
   { file = "slice", title = "Slices" },
   { file = "view", title = "Views" },
   { file = "buffer", title = "Buffers that grow" },
@@ -113,6 +114,7 @@ end
 local function exercise()
   local function nothing() end
   neap.spawn(nothing)
+  neap.channel()
   local reader = assert(neap.reader(nil, nothing, {}))
   note(debug.getmetatable(reader))
   reader:read_until("x", {})

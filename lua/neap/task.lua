@@ -27,8 +27,9 @@ local band = require("bit").band
 local traceback = debug.traceback
 local type, pcall, tostring, error = type, pcall, tostring, error
 
-local CANCELLED = C.NEAP_E_CANCELLED
+local CANCELLED, TIMEOUT = C.NEAP_E_CANCELLED, C.NEAP_E_TIMEOUT
 local DRAIN_SECONDS = 2
+local AT_ONCE = 1024 -- tasks that go on before the loop looks at the system again
 local ENDINGS = { C.neap_signal_number("INT"), C.neap_signal_number("TERM") }
 
 local M = {}
@@ -54,6 +55,7 @@ local current            -- the task that runs; nil outside of all
 local outside = { wait = 0 } -- waits outside of a task: the loop runs inside the call
 local queue, first, last = {}, 1, 0 -- tasks to start or to wake in this turn …
 local queue_waits = {}   -- … and the number of the wait that each is in, to wake it
+local held_count = 0     -- timers that go off without a task that waits for them
 local waiting_count = 0  -- tasks that gave control up and were not woken yet
 local stopping = false
 local failures = 0       -- tasks that ended in an error
@@ -93,6 +95,25 @@ local function served(task)
   return conn and conn.peer or nil
 end
 
+-- Where an error comes from. One that neap caught on its way and raised again was noted there.
+local function trace_of(task, err)
+  if task.raised_at and rawequal(err, task.raised) then return task.raised_at end
+  return traceback(task.co)
+end
+
+--- For xpcall, where the error is raised again: keeps the traceback for the task's end.
+function M.note_error(err)
+  if current and not (current.raised_at and rawequal(err, current.raised)) then
+    current.raised, current.raised_at = err, traceback()
+  end
+  return err
+end
+
+--- The name of the outside world's failure that an error of a task is, or nil.
+function M.failure_of(task, err)
+  return is_outside(task, err) and task.failure_name or nil
+end
+
 local function report(task, err)
   if is_outside(task, err) then
     local name = task.failure_name
@@ -101,7 +122,7 @@ local function report(task, err)
   end
   failures = failures + 1
   log.limited("error", "a task ended in an error: " .. shown(err), {
-    traceback = traceback(task.co), serving = served(task),
+    traceback = trace_of(task, err), serving = served(task),
     spawned_at = task.kind.origin,
   })
 end
@@ -118,11 +139,13 @@ local function finish(task, ok, result, second, third, fourth)
       .. "what waits (conn:read, …); a coroutine of your own is resumed by you"
   end
   if not ok then
-    if kind.on_error then kind.on_error(result, traceback(task.co, shown(result)))
+    if kind.on_error then
+      kind.on_error(result, shown(result) .. "\n" .. trace_of(task, result), task)
     else report(task, result) end
   end
   task.done, task.ok, task.results = true, ok, { result, second, third, fourth }
   if kind.on_end then kind.on_end(task) end
+  if kind.on_done then kind.on_done(task) end
   local joiners = task.joiners
   if not joiners then return end
   for i = 1, #joiners do M.wake_later(joiners[i]) end
@@ -198,18 +221,58 @@ local turn
 
 local in_turns = false -- the loop runs inside a wait that is outside of all tasks
 
+-- ---- what ends waits early ----
+
+-- A task's bounds are a chain, the innermost first: what lasts only so long (a deadline, a scope)
+-- puts one around what runs in it. All waits inside end with the code of one that is over. A
+-- shield lets nothing that is outside of it through, so that what cleans up can wait. What all
+-- that comes to is in task.cut, the only field that a wait looks at: nil, the code, or true for a
+-- cancel, which ends one wait only.
+local function look_at_bounds(task)
+  local bound, cut = task.bound, nil
+  while bound do
+    if bound.shield then
+      task.cut = cut
+      return
+    end
+    cut, bound = bound.over or cut, bound.outer
+  end
+  task.cut = task.cancelled or cut
+end
+
+--- From now on the running task is inside a bound: a table of the caller's, with `over` (a code)
+--- or `shield` set, or neither. Leave it, whatever the outcome.
+function M.enter(task, bound)
+  bound.outer, task.bound = task.bound, bound
+  if bound.shield or bound.over then look_at_bounds(task) end
+end
+
+function M.leave(task, bound)
+  task.bound = bound.outer
+  if task.cut or bound.shield then look_at_bounds(task) end
+end
+
+-- Who goes on once the loop has looked at what is ready, if it is in the same wait then.
+local after_turn, after_turn_waits = {}, {}
+
+local function go_on_after_turn(task)
+  local count = #after_turn + 1
+  after_turn[count], after_turn_waits[count] = task, task.wait + 1
+end
+
 local function run_until_woken()
   in_turns, stopping = true, false
   outside.wait = outside.wait + 1
   while waits(outside) and not stopping do turn(true) end
   in_turns = false
   if waits(outside) then
-    outside.wait, outside.cancelled, outside.code = outside.wait + 1, true, CANCELLED
+    outside.wait, outside.cancelled, outside.cut = outside.wait + 1, true, true
+    outside.code = CANCELLED
   end
   return outside.code
 end
 
-local timers = {} -- who waits no longer than until it fires, by slot
+local timers = {} -- by slot: a task that waits no longer, or what has an on_timer(itself)
 local made_timer = ffi.new("struct neap_handle")
 
 local function suspend_for(task, seconds)
@@ -218,8 +281,47 @@ local function suspend_for(task, seconds)
   local slot, gen = made_timer.slot, made_timer.gen
   timers[slot] = task
   code = task == outside and run_until_woken() or yield(WAITING)
-  timers[slot] = false
+  if timers[slot] == task then timers[slot] = false end -- the slot may be another's by now
   C.neap_timer_clear(slot, gen)
+  return code
+end
+
+--- Calls timer.on_timer(timer) in so many seconds, outside of all tasks: it must not wait.
+--- @return integer code 0, or NEAP_E_MEMORY
+function M.set_timer(timer, seconds)
+  local code = C.neap_timer_set(loop, seconds, made_timer)
+  if code < 0 then return code end
+  timer.slot, timer.gen = made_timer.slot, made_timer.gen
+  timers[timer.slot] = timer
+  return code
+end
+
+--- It shall not be called any more. Twice is harmless.
+function M.clear_timer(timer)
+  local slot = timer.slot
+  if timers[slot] == timer then timers[slot] = false end
+  C.neap_timer_clear(slot, timer.gen)
+end
+
+-- A wait of a task that was cut. A cancel is told once: what cleans up may wait. A bound that is
+-- over stays so, and each wait gives way first: a loop that takes no notice shall stop no other.
+local function cut_short(task, waited)
+  if task.cut == true then
+    task.cancelled = nil
+    look_at_bounds(task)
+    if task == outside then error("interrupted", 0) end -- by a stop or a signal
+    local bound = task.bound
+    while bound and not bound.shield do
+      if bound.on_cancel then bound:on_cancel() end
+      bound = bound.outer
+    end
+    return CANCELLED
+  end
+  local code = task.cut
+  if not waited then
+    go_on_after_turn(task)
+    if task == outside then run_until_woken() else yield(WAITING) end
+  end
   return code
 end
 
@@ -227,17 +329,14 @@ end
 --- @param seconds? number
 --- @return integer code 0, or NEAP_E_TIMEOUT, NEAP_E_CANCELLED, NEAP_E_MEMORY
 function M.wait(task, seconds)
-  local code = CANCELLED
-  if not task.cancelled then
+  local code, waited = CANCELLED, false
+  if not task.cut then
+    waited = true
     if seconds then code = suspend_for(task, seconds)
     elseif task == outside then code = run_until_woken()
     else code = yield(WAITING) end
   end
-  if task.cancelled then
-    task.cancelled = nil -- once: what cleans up may wait
-    if task == outside then error("interrupted", 0) end -- by a stop or a signal
-    return CANCELLED
-  end
+  if task.cut then return (cut_short(task, waited)) end
   return code
 end
 
@@ -257,21 +356,40 @@ M.wake = wake
 
 --- The same when the running task gives control up, if it still waits as it does now.
 function M.wake_later(task)
+  if task == outside then return wake(task, 0) end -- which goes on when the turn ends
   last = last + 1
   queue[last], queue_waits[last] = task, task.wait
 end
 
 local function timer_fired(slot)
   local sleeper = timers[slot]
-  if sleeper then wake(sleeper, C.NEAP_E_TIMEOUT) end
+  if not sleeper then return end
+  timers[slot] = false
+  if sleeper.on_timer then sleeper:on_timer() else wake(sleeper, TIMEOUT) end
 end
 
-local after_turn = {} -- who goes on once the loop has looked at what is ready
+--- A bound of a task is over: whatever waits inside it ends with the code, now and from now on.
+--- @param later? boolean the task goes on when the running one gives control up
+function M.end_bound(task, bound, code, later)
+  bound.over = code
+  look_at_bounds(task)
+  if not task.cut or not waits(task) then return end
+  if later then M.wake_later(task) else wake(task, code) end
+end
+
+--- A cancel that came too late for the wait that told it is for the next one.
+function M.cancel_again(task)
+  task.cancelled = true
+  look_at_bounds(task)
+end
+
+--- How many things other than tasks the loop shall go on for: timers of the script.
+function M.hold(count) held_count = held_count + count end
 
 --- Waits until the others have had a turn.
 function M.next_turn()
   local me = prepare(running(), isyieldable())
-  after_turn[#after_turn + 1] = me
+  go_on_after_turn(me)
   return M.wait(me)
 end
 
@@ -334,8 +452,21 @@ local function dispatch(left)
   return dispatch(left - 1)
 end
 
+-- What was not done this time moves to the front.
+local function keep_rest()
+  if first <= last / 2 then return end
+  local count = last - first + 1
+  for i = 1, count do
+    queue[i], queue_waits[i] = queue[first + i - 1], queue_waits[first + i - 1]
+  end
+  for i = count + 1, last do queue[i] = false end
+  first, last = 1, count
+end
+
+-- No more than AT_ONCE: tasks that wake each other for ever shall not keep the loop from turning.
 local function start_queued()
-  while first <= last do
+  local enough = first + AT_ONCE
+  while first <= last and first < enough do
     local task, wait = queue[first], queue_waits[first]
     queue[first] = false
     first = first + 1
@@ -347,18 +478,21 @@ local function start_queued()
       go(task, argument)
     end
   end
+  if first <= last then return keep_rest() end
   first, last = 1, 0
 end
 
 local function queue_after_turn()
   for i = 1, #after_turn do
-    M.wake_later(after_turn[i])
+    local task = after_turn[i]
+    if task.wait == after_turn_waits[i] then M.wake_later(task) end
     after_turn[i] = nil
   end
 end
 
 local function busy()
-  return first <= last or #after_turn > 0 or waiting_count > 0 or C.neap_loop_pending(loop) > 0
+  return first <= last or #after_turn > 0 or waiting_count + held_count > 0
+    or C.neap_loop_pending(loop) > 0
 end
 
 --- One turn: start what was spawned, wait, resume who is ready, write what they wrote.
@@ -535,7 +669,8 @@ function Task:cancel()
   check_task(self, "cancel")
   if self.done then return end
   self.cancelled = true
-  if waits(self) then M.wake_later(self) end
+  look_at_bounds(self)
+  if self.cut and waits(self) then M.wake_later(self) end
 end
 
 --- Waits; other tasks run meanwhile.

@@ -16,8 +16,10 @@ local net = require("neap.net")
 local pool = require("neap.pool")
 local process = require("neap.process")
 local reader = require("neap.reader")
+local scope = require("neap.scope")
 local slice = require("neap.slice")
 local task = require("neap.task")
+local timer = require("neap.timer")
 
 --- What `require "neap"` gives.
 --- @class neap
@@ -37,6 +39,10 @@ local M = {
   spawn = task.spawn,
   wrap = task.wrap,
   sleep = task.sleep,
+  scope = scope.scope,
+  deadline = timer.deadline,
+  after = timer.after,
+  every = timer.every,
   channel = channel.new,
   on_signal = task.on_signal,
   log = log,

@@ -104,7 +104,7 @@ end
 --- For xpcall, where the error is raised again: keeps the traceback for the task's end.
 function M.note_error(err)
   if current and not (current.raised_at and rawequal(err, current.raised)) then
-    current.raised, current.raised_at = err, traceback()
+    current.raised, current.raised_at = err, (traceback("", 2):gsub("^\n", ""))
   end
   return err
 end
@@ -309,7 +309,10 @@ local function cut_short(task, waited)
   if task.cut == true then
     task.cancelled = nil
     look_at_bounds(task)
-    if task == outside then error("interrupted", 0) end -- by a stop or a signal
+    if task == outside then -- by a stop or a signal
+      outside.bound = nil -- who catches that on its way leaves what it has entered
+      error("interrupted", 0)
+    end
     local bound = task.bound
     while bound and not bound.shield do
       if bound.on_cancel then bound:on_cancel() end
@@ -607,6 +610,12 @@ local function bind(fn, ...)
   return function() return fn(unpack(arguments, 1, count)) end
 end
 
+--- As M.start(), with any number of arguments.
+function M.start_with(kind, fn, ...)
+  if select("#", ...) > 1 then return M.start(bind(fn, ...), kind) end
+  return M.start(fn, kind, (...))
+end
+
 --- Runs fn(...) in a task of its own, from this turn on. An error ends that task alone, and is
 --- told in the log (neap.log).
 --- @param fn function what the task does
@@ -616,8 +625,7 @@ function M.spawn(fn, ...)
   if type(fn) ~= "function" then
     check.raise("neap.spawn: needs a function, got " .. type(fn))
   end
-  if select("#", ...) > 1 then return M.start(bind(fn, ...), { origin = origin_of(2) }) end
-  return M.start(fn, { origin = origin_of(2) }, (...))
+  return (M.start_with({ origin = origin_of(2) }, fn, ...))
 end
 
 local function check_task(self, name)
@@ -674,14 +682,14 @@ function Task:cancel()
 end
 
 --- Waits; other tasks run meanwhile.
---- err: "cancelled", "memory"
+--- err: "cancelled", "timeout" (of a deadline around it), "memory"
 --- @param seconds number how long, from 0 to ten years
 --- @return true|nil ok, string? message, string? name
 function M.sleep(seconds)
   check.seconds(seconds, "neap.sleep: seconds")
   local me = prepare(running(), isyieldable())
   local code = M.wait(me, seconds)
-  if code == C.NEAP_E_TIMEOUT then return true end
+  if code == TIMEOUT and not me.cut then return true end -- its own time, not a deadline's
   return errors.failure("sleep", code)
 end
 

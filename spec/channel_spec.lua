@@ -15,6 +15,8 @@ local function failure(result, message, name)
   return name
 end
 
+local function name_of(_, _, name) return name end
+
 describe("a channel", function()
   helper.watch(before_each, after_each)
 
@@ -225,6 +227,104 @@ describe("a channel", function()
   end)
 end)
 
+describe("neap.select", function()
+  helper.watch(before_each, after_each)
+
+  it("does what can be done now, each case in its turn", function()
+    local a, b = neap.channel(4), neap.channel(4)
+    for i = 1, 4 do
+      a:send("a" .. i)
+      b:send("b" .. i)
+    end
+    local from = { 0, 0 }
+    for _ = 1, 4 do
+      local index = neap.select { a, b }
+      from[index] = from[index] + 1
+    end
+    assert.same({ 2, 2 }, from)
+    local c = neap.channel(1)
+    assert.same({ 1, true }, { neap.select { { c, "x" } } })
+    assert.same({ 2, "x" }, { neap.select { { c, "y" }, c } })
+    assert.equal(0, c:len())
+  end)
+
+  it("waits for the first to receive or to send, and leaves the other queues", function()
+    local a, b = neap.channel(), neap.channel()
+    neap.spawn(function()
+      neap.sleep(0)
+      b:send("from b")
+    end)
+    assert.same({ 2, "from b" }, { neap.select { a, b } })
+    assert.equal("limit", name_of(a:send("nobody receives", 0)))
+    neap.spawn(function()
+      neap.sleep(0)
+      assert.equal("to b", b:receive())
+    end)
+    assert.same({ 2, true }, { neap.select { a, { b, "to b" } } })
+    assert.equal("timeout", name_of(b:receive(0)))
+  end)
+
+  it("waits for tasks and timers", function()
+    local channel = neap.channel()
+    local ending = neap.spawn(function() neap.sleep(0.001) return 7, 8 end)
+    assert.same({ 2, 7, 8 }, { neap.select { channel, ending } })
+    assert.same({ 1, 7, 8 }, { neap.select { ending } }) -- has ended already
+    local timer = neap.after(0.001, function() end)
+    assert.same({ 2, true }, { neap.select { channel, timer } })
+    assert.same({ 1, true }, { neap.select { timer } })
+  end)
+
+  it("tells that a channel is closed, and of its own failures without an index", function()
+    local channel = neap.channel()
+    assert.equal("timeout", name_of(neap.select({ channel }, 0)))
+    assert.equal("timeout", name_of(neap.select({ channel }, 0.001)))
+    local waiting = neap.spawn(function() return name_of(neap.select { channel }) end)
+    neap.sleep(0)
+    waiting:cancel()
+    assert.equal("cancelled", (waiting:join()))
+    neap.spawn(function() channel:close() end)
+    local index, result, _, name = neap.select { channel }
+    assert.same({ 1, nil, "closed" }, { index, result, name })
+    index, result, _, name = neap.select { { channel, "x" } }
+    assert.same({ 1, nil, "closed" }, { index, result, name })
+  end)
+
+  it("takes a slice only when it was sent", function()
+    local a, b = neap.channel(), neap.channel()
+    local slice = assert(neap.copy("x"))
+    assert.equal("timeout", name_of(neap.select({ { a, slice }, { b, slice } }, 0.001)))
+    assert.equal("x", slice:str())
+    neap.spawn(function() neap.select { { a, slice }, { b, slice } } end)
+    neap.sleep(0)
+    local got = b:receive()
+    raises("released or taken before", function() slice:str() end)
+    assert.equal("x", got:str())
+    got:release()
+    assert.equal("timeout", name_of(a:receive(0)))
+    local lost = assert(neap.copy("lost"))
+    local sender = neap.spawn(function() return pcall(neap.select, { { a, lost } }) end)
+    neap.sleep(0)
+    lost:release()
+    assert.equal("timeout", name_of(a:receive(0.001)))
+    local ok, err = sender:join()
+    assert.is_false(ok)
+    assert.matches("neap.select: [1]: x is a slice that was released", err, 1, true)
+  end)
+
+  it("raises at the caller's line what is misused", function()
+    local every = neap.every(60, print)
+    raises("neap.select: cases must be a list", function() neap.select() end)
+    raises("neap.select: cases must be a list", function() neap.select {} end)
+    raises("neap.select: cases must be a list", function() neap.select(neap.channel()) end)
+    raises("neap.select: [1] must be a channel", function() neap.select { 1 } end)
+    raises("neap.select: [1] must be a channel", function() neap.select { { 1, 2 } } end)
+    raises("neap.select: [1]: nil cannot", function() neap.select { { neap.channel() } } end)
+    raises("must be a timer of neap.after", function() neap.select { every } end)
+    raises("neap.select: seconds", function() neap.select({ neap.channel() }, -1) end)
+    every:cancel()
+  end)
+end)
+
 -- ---- against a model ----
 
 -- The model is lists and nothing else. In one batch all operations happen before anybody who
@@ -295,14 +395,28 @@ local function one_run(random)
   local room = random(0, 2)
   local channel, model = neap.channel(room), new_model(room)
   local results, tasks, log = {}, {}, {}
+  -- half of them as a case of a select, whose other one never happens
+  local never = neap.channel()
+  local function strip(index, ...)
+    if index then return ... end
+    return nil, ...
+  end
+  local function send(id)
+    if id % 2 == 0 then return outcome(results, id, channel:send(id)) end
+    outcome(results, id, strip(neap.select { never, { channel, id } }))
+  end
+  local function receive(id)
+    if id % 4 < 2 then return outcome(results, id, channel:receive()) end
+    outcome(results, id, strip(neap.select { channel, never }))
+  end
   local function run(what, id)
     log[#log + 1] = what .. " " .. id
     if what == "send" then
       model:send(id)
-      tasks[id] = neap.spawn(function() outcome(results, id, channel:send(id)) end)
+      tasks[id] = neap.spawn(function() send(id) end)
     elseif what == "receive" then
       model:receive(id)
-      tasks[id] = neap.spawn(function() outcome(results, id, channel:receive()) end)
+      tasks[id] = neap.spawn(function() receive(id) end)
     elseif what == "close" then
       model:close()
       neap.spawn(function() channel:close() end)

@@ -280,4 +280,140 @@ function M.new(n)
     receivers = new_queue() }, metatable)
 end
 
+-- ---- the first of several ----
+
+local turn_of = 0 -- where the next select begins to look, so that none of its cases starves
+
+local function failed(i, code)
+  return i, errors.failure("neap.select", code)
+end
+
+-- Ends of tasks and timers wake who is in their `joiners`.
+local function join_in(ended, me)
+  local joiners = ended.joiners
+  if not joiners then
+    joiners = {}
+    ended.joiners = joiners
+  end
+  joiners[#joiners + 1] = me
+end
+
+local function leave_joiners(ended, me)
+  local joiners = ended.joiners
+  for i = joiners and #joiners or 0, 1, -1 do
+    if joiners[i] == me then table.remove(joiners, i) end
+  end
+end
+
+local function kind_of(case, what)
+  local kind = getmetatable(case)
+  if kind == nil and type(case) == "table" then
+    if getmetatable(case[1]) ~= "neap.channel" then
+      check.raise(what .. " must be a channel, a task, a timer, or {channel, value} to send")
+    end
+    if case[2] == nil then check.raise(what .. ": nil cannot be sent") end
+    return "send"
+  end
+  if kind == "neap.channel" or kind == "neap.task" then return kind end
+  if kind == "neap.timer" and not case.period then return kind end
+  check.raise(what .. (kind == "neap.timer" and " must be a timer of neap.after"
+    or " must be a channel, a task, a timer, or {channel, value} to send"))
+end
+
+-- Nil unless it is ready now; or its number and what it gives.
+local function ready(i, case, kind)
+  if kind == "neap.channel" then
+    local item = take(case)
+    if item ~= nil then return i, item end
+    if case.closed then return failed(i, CLOSED) end
+  elseif kind == "send" then
+    local channel = case[1]
+    if channel.closed then return failed(i, CLOSED) end
+    if has_place(channel) then return i, give(channel, own(case[2], "neap.select: x")) end
+  elseif kind == "neap.task" then
+    if case.done then return i, case:join() end
+  elseif case.fired then
+    return i, true
+  end
+end
+
+local function register(choice, me)
+  local cases, of = choice.cases, choice.kinds
+  for i = 1, #cases do
+    local case, kind = cases[i], of[i]
+    if kind == "neap.task" or kind == "neap.timer" then
+      join_in(case, me)
+    else
+      local entry = kind == "send" and enter(case[1].senders, me, case[2])
+        or enter(case.receivers, me, false)
+      entry.choice, entry.index = choice, i
+      choice[#choice + 1] = entry
+    end
+  end
+end
+
+local function unregister(choice, me)
+  for i = 1, #choice do recycle(choice[i]) end
+  for i = 1, #choice.cases do
+    local kind = choice.kinds[i]
+    if kind == "neap.task" or kind == "neap.timer" then leave_joiners(choice.cases[i], me) end
+  end
+end
+
+-- What the entry that was served has got.
+local function result_of(index, code, kind, item)
+  if code == STALE then
+    check.raise(("neap.select: [%d]: x is a slice that was released or taken before"):format(index))
+  end
+  if code ~= OK then return failed(index, code) end
+  if kind == "send" then return index, true end
+  return index, item
+end
+
+local function first_ready(cases, of)
+  local count = #cases
+  turn_of = turn_of + 1
+  for offset = 0, count - 1 do
+    local i = (turn_of + offset) % count + 1
+    local index, a, b, c, d = ready(i, cases[i], of[i])
+    if index then return index, a, b, c, d end
+  end
+end
+
+--- Waits until one of several things can happen, and does that one. A case is a channel, from which
+--- it receives; {channel, x}, to send x there; a task, until it has ended; or a timer of
+--- `neap.after`, until it has gone off. Of several that are ready each has its turn to be first.
+--- own: takes a slice only when it was sent; returns owned one that was received
+--- err: "closed" (of the channel of the case), "error" (of the task), "timeout", "cancelled",
+--- "memory"
+--- @param cases table the list of cases, at least one
+--- @param seconds? number waits no longer than this; 0: not at all; nil: for ever
+--- @return integer|nil index which one it was; or nil, message, name
+--- @return any ... the value received, true, the task's results; or nil, message, name
+function M.select(cases, seconds)
+  if type(cases) ~= "table" or getmetatable(cases) ~= nil or #cases == 0 then
+    check.raise("neap.select: cases must be a list of at least one")
+  end
+  check_seconds(seconds, "neap.select: seconds")
+  local of = {}
+  for i = 1, #cases do of[i] = kind_of(cases[i], ("neap.select: [%d]"):format(i)) end
+  local index, a, b, c, d = first_ready(cases, of)
+  if index then return index, a, b, c, d end
+  if seconds == 0 then return errors.failure("neap.select", TIMEOUT) end
+  local me = prepare(running(), isyieldable())
+  local choice = { cases = cases, kinds = of, served = false }
+  register(choice, me)
+  local code = wait(me, seconds)
+  local entry = choice.served
+  local item, outcome = entry and entry.item, entry and entry.code
+  index = entry and entry.index
+  unregister(choice, me)
+  if entry then
+    if code == CANCELLED then task.cancel_again(me) end
+    return result_of(index, outcome, of[index], item)
+  end
+  if code < 0 then return errors.failure("neap.select", code) end
+  return first_ready(cases, of) -- a task or a timer
+end
+
 return abi.keep("neap.channel", M)

@@ -44,6 +44,7 @@ local M = {
   after = timer.after,
   every = timer.every,
   channel = channel.new,
+  select = channel.select,
   on_signal = task.on_signal,
   log = log,
   drop_privileges = process.drop_privileges,

@@ -128,6 +128,9 @@ local function run_once(timer)
   local fn = timer.fn
   finish(timer)
   task.start(fn, timer)
+  timer.fired = true
+  local joiners = timer.joiners or {} -- who selects it
+  for i = 1, #joiners do task.wake_later(joiners[i]) end
 end
 
 -- The beat after now: those that passed while the function ran are left out.

@@ -20,7 +20,7 @@ local M = {}
 local Scope = {}
 
 local metatable = { __index = Scope, __metatable = "neap.scope", __tostring = function(self)
-  return ("scope of %d tasks%s"):format(self.count, self.ended and " (ended)" or "")
+  return ("scope of %d tasks%s"):format(self.count, self.closing == "ended" and " (ended)" or "")
 end }
 
 -- ---- its tasks ----
@@ -68,7 +68,7 @@ local function check_scope(self, name)
   if getmetatable(self) ~= "neap.scope" then
     check.raise("scope:" .. name .. ": called on " .. type(self) .. ", not on a scope")
   end
-  if self.ended then check.raise("scope:" .. name .. ": the scope has ended") end
+  if self.closing == "ended" then check.raise("scope:" .. name .. ": the scope has ended") end
 end
 
 local function check_function(fn, what)
@@ -191,7 +191,7 @@ function M.scope(fn)
   check_function(fn, "neap.scope")
   local me = prepare(running(), isyieldable())
   -- it is the kind of its tasks, and a bound of its owner; its tasks stand in it by number
-  local scope = setmetatable({ owner = me, count = 0, closing = false, ended = false }, metatable)
+  local scope = setmetatable({ owner = me, count = 0, closing = false, outer = false }, metatable)
   enter(me, scope)
   local ok, result, second, third, fourth = xpcall(fn, note_error, scope)
   scope.closing = true
@@ -201,7 +201,7 @@ function M.scope(fn)
     note(scope, result, me, me.raised_at)
   end
   if scope.count > 0 or scope.defers then cut = close(scope) end
-  scope.ended = true
+  scope.closing = "ended"
   if scope.errors then raise(scope.errors, me) end
   if not ok then error(result, 0) end
   if cut then return errors.failure("neap.scope", cut) end

@@ -634,6 +634,12 @@ local function check_task(self, name)
   end
 end
 
+local function forget_joiner(joiners, me)
+  for i = #joiners, 1, -1 do
+    if joiners[i] == me then table.remove(joiners, i) end
+  end
+end
+
 -- Tasks that wait for each other would do so for ever.
 local function check_no_circle(self)
   local other = self
@@ -646,6 +652,21 @@ local function check_no_circle(self)
   end
 end
 
+-- Only the end wakes with 0. (No loop around the wait: LuaJIT would give up on it for good.)
+local function wait_for_end(self, me, seconds)
+  local joiners = self.joiners
+  if not joiners then
+    joiners = {}
+    self.joiners = joiners
+  end
+  joiners[#joiners + 1] = me
+  me.joining = self
+  local code = M.wait(me, seconds)
+  me.joining = nil
+  if not self.done then forget_joiner(joiners, me) end
+  return code
+end
+
 --- Waits until the task has ended.
 --- err: "error" (the task ended in one), "timeout", "cancelled" (the waiting task was), "memory"
 --- @param seconds? number waits no longer than this; nil: for ever
@@ -653,18 +674,9 @@ end
 function Task:join(seconds)
   check_task(self, "join")
   if seconds ~= nil then check.seconds(seconds, "task:join: seconds") end
-  check_no_circle(self)
-  while not self.done do
-    local me = prepare(running(), isyieldable())
-    self.joiners = self.joiners or {}
-    local joiners = self.joiners
-    joiners[#joiners + 1] = me
-    me.joining = self
-    local code = M.wait(me, seconds)
-    me.joining = nil
-    for i = #joiners, 1, -1 do
-      if joiners[i] == me then table.remove(joiners, i) end
-    end
+  if not self.done then
+    check_no_circle(self)
+    local code = wait_for_end(self, prepare(running(), isyieldable()), seconds)
     if code < 0 then return errors.failure("task:join", code) end
   end
   local results = self.results

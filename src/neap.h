@@ -99,7 +99,7 @@ struct neap_pool_stats {
     uint64_t slices_made;
     uint64_t slices_live;      /* now */
     uint64_t slices_released;  /* by hand */
-    uint64_t slices_taken;     /* ended by a write, a merge or a send */
+    uint64_t slices_taken;     /* ended by a write or a merge */
     uint64_t slices_dropped;   /* ended by the runtime, with what held them */
     uint64_t slices_collected; /* forgotten, and released by the collector */
     uint64_t dropped_large;    /* bufs given back to the system: above the largest class */

@@ -205,6 +205,46 @@ local function coalesce_up_to(max_bytes)
   end
 end
 
+local function nothing() end
+
+local function spawn_join()
+  return function(n)
+    for _ = 1, n do neap.spawn(nothing):join() end
+  end
+end
+
+local function scope()
+  return function(n)
+    for _ = 1, n do neap.scope(nothing) end
+  end
+end
+
+local function scope_spawn()
+  local function body(s) s:spawn(nothing) end
+  return function(n)
+    for _ = 1, n do neap.scope(body) end
+  end
+end
+
+local function deadline()
+  return function(n)
+    for _ = 1, n do neap.deadline(60, nothing) end
+  end
+end
+
+-- Another task receives what this one sends.
+local function channel(room)
+  return function()
+    local made = neap.channel(room)
+    neap.spawn(function()
+      while made:receive() do sum = sum + 1 end
+    end)
+    return function(n)
+      for i = 1, n do made:send(i) end
+    end
+  end
+end
+
 -- ---- measuring ----
 
 ---@class Micro
@@ -231,6 +271,12 @@ local micros = {
   { "lua.str", "str of 64 bytes that Lua has as a string already", nil, str },
   { "lua.equals", "equals with a string of 64 bytes", nil, equals },
   { "lua.put", "put_u32be and put of a string of 64 bytes", nil, put },
+  { "lua.spawn", "a task spawned and joined", 300, spawn_join },
+  { "lua.scope", "an empty scope", 300, scope },
+  { "lua.scope_spawn", "a scope of one task", nil, scope_spawn },
+  { "lua.deadline", "a deadline that does not come", 300, deadline },
+  { "lua.channel_0", "a value sent to another task, without room", 300, channel(0) },
+  { "lua.channel_16", "a value sent to another task, room for 16", 300, channel(16) },
 }
 
 for i, m in ipairs(micros) do

@@ -43,7 +43,7 @@ describe("docs/reference.md", function()
     local text = read("docs/reference.md")
     for _, heading in ipairs { "neap.listen(", "conn:write(", "conn:read(", "listener:close(",
       "task:join(", "slice:split(", "view:retain(", "buffer:put(", "pool:stats(",
-      "allocator:alloc(", "reader:close(" } do
+      "allocator:alloc(", "reader:close(", "channel:send(" } do
       assert.matches("\n#### " .. heading, text, 1, true)
     end
     local neap = require("neap")
@@ -129,9 +129,9 @@ describe("tools/reference.lua", function()
 
   it("notices failures without names, and names that no failure has", function()
     finds("neap.sleep: fails, but no `err:` line", "lua/neap/task.lua",
-      '--- err: "cancelled", "memory"\n', "")
+      '--- err: "cancelled", "timeout" (of a deadline around it), "memory"\n', "")
     finds('neap.sleep: no error is called "tired"', "lua/neap/task.lua",
-      '--- err: "cancelled", "memory"', '--- err: "cancelled", "tired"')
+      '--- err: "cancelled", "timeout" (of', '--- err: "cancelled", "tired" (of')
   end)
 
   it("notices an option that is in no annotation", function()

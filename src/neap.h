@@ -99,7 +99,7 @@ struct neap_pool_stats {
     uint64_t slices_made;
     uint64_t slices_live;      /* now */
     uint64_t slices_released;  /* by hand */
-    uint64_t slices_taken;     /* ended by a write, a merge or a send */
+    uint64_t slices_taken;     /* ended by a write or a merge */
     uint64_t slices_dropped;   /* ended by the runtime, with what held them */
     uint64_t slices_collected; /* forgotten, and released by the collector */
     uint64_t dropped_large;    /* bufs given back to the system: above the largest class */
@@ -188,6 +188,10 @@ int neap_slice_retain(uint32_t slot, uint32_t gen, struct neap_handle *clone);
 /* Cut off the first n bytes (with the free prefix) as `front`; the slice keeps the rest.
  * own: returns owned.  err: STALE, RANGE, MEMORY. */
 int neap_slice_split(uint32_t slot, uint32_t gen, uint32_t n, struct neap_handle *front);
+
+/* Another handle for the same slice; the one that named it is stale from now on.
+ * own: takes, returns owned.  err: STALE. */
+int neap_slice_move(uint32_t slot, uint32_t gen, struct neap_handle *moved);
 
 /* Drop n bytes at the front (they can be had back) or at the back (for good); n beyond the
  * size drops all. Returns the new size. err: STALE. */

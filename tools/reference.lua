@@ -25,6 +25,9 @@ local CHAPTERS = {
   { file = "init", title = "The module" },
   { file = "net", title = "Connections and listeners" },
   { file = "task", title = "Tasks and time" },
+  { file = "timer", title = "Deadlines and timers" },
+  { file = "scope", title = "Scopes" },
+  { file = "channel", title = "Channels" },
   { file = "slice", title = "Slices" },
   { file = "view", title = "Views" },
   { file = "buffer", title = "Buffers that grow" },
@@ -114,6 +117,9 @@ end
 local function exercise()
   local function nothing() end
   neap.spawn(nothing)
+  neap.channel()
+  neap.scope(nothing)
+  neap.after(0, nothing):cancel()
   local reader = assert(neap.reader(nil, nothing, {}))
   note(debug.getmetatable(reader))
   reader:read_until("x", {})

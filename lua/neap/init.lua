@@ -10,14 +10,17 @@ local ffi = require("ffi")
 local abi = require("neap.abi")
 local check = require("neap.check")
 local buffer = require("neap.buffer")
+local channel = require("neap.channel")
 local collector = require("neap.collector")
 local log = require("neap.log")
 local net = require("neap.net")
 local pool = require("neap.pool")
 local process = require("neap.process")
 local reader = require("neap.reader")
+local scope = require("neap.scope")
 local slice = require("neap.slice")
 local task = require("neap.task")
+local timer = require("neap.timer")
 
 --- What `require "neap"` gives.
 --- @class neap
@@ -38,6 +41,12 @@ local M = {
   spawn = task.spawn,
   wrap = task.wrap,
   sleep = task.sleep,
+  scope = scope.scope,
+  deadline = timer.deadline,
+  after = timer.after,
+  every = timer.every,
+  channel = channel.new,
+  select = channel.select,
   on_signal = task.on_signal,
   log = log,
   drop_privileges = process.drop_privileges,

@@ -230,6 +230,18 @@ function Slice:release_previous(prev)
   return code == 1
 end
 
+--- Another handle of the same slice; the one that the script has is stale. nil: it was before.
+function M.move(handle)
+  local moved = fresh()
+  local code = C.neap_slice_move(handle.slot, handle.gen, cast(out_t, moved))
+  if code < 0 then
+    unused(moved)
+    return nil
+  end
+  retire(handle)
+  return moved
+end
+
 --- How many bytes it is. (`#slice` is the same.)
 --- @return integer bytes
 function Slice:size()

@@ -28,8 +28,9 @@ local band = require("bit").band
 local traceback = debug.traceback
 local type, pcall, tostring, error = type, pcall, tostring, error
 
-local CANCELLED = C.NEAP_E_CANCELLED
+local CANCELLED, TIMEOUT = C.NEAP_E_CANCELLED, C.NEAP_E_TIMEOUT
 local DRAIN_SECONDS = 2
+local AT_ONCE = 1024 -- tasks that go on before the loop looks at the system again
 local ENDINGS = { C.neap_signal_number("INT"), C.neap_signal_number("TERM") }
 
 local M = {}
@@ -55,6 +56,7 @@ local current            -- the task that runs; nil outside of all
 local outside = { wait = 0 } -- waits outside of a task: the loop runs inside the call
 local queue, first, last = {}, 1, 0 -- tasks to start or to wake in this turn …
 local queue_waits = {}   -- … and the number of the wait that each is in, to wake it
+local held_count = 0     -- timers that go off without a task that waits for them
 local waiting_count = 0  -- tasks that gave control up and were not woken yet
 local stopping = false
 local failures = 0       -- tasks that ended in an error
@@ -94,6 +96,25 @@ local function served(task)
   return conn and conn.peer or nil
 end
 
+-- Where an error comes from. One that neap caught on its way and raised again was noted there.
+local function trace_of(task, err)
+  if task.raised_at and rawequal(err, task.raised) then return task.raised_at end
+  return traceback(task.co)
+end
+
+--- For xpcall, where the error is raised again: keeps the traceback for the task's end.
+function M.note_error(err)
+  if current and not (current.raised_at and rawequal(err, current.raised)) then
+    current.raised, current.raised_at = err, (traceback("", 2):gsub("^\n", ""))
+  end
+  return err
+end
+
+--- The name of the outside world's failure that an error of a task is, or nil.
+function M.failure_of(task, err)
+  return is_outside(task, err) and task.failure_name or nil
+end
+
 local function report(task, err)
   if is_outside(task, err) then
     local name = task.failure_name
@@ -102,7 +123,7 @@ local function report(task, err)
   end
   failures = failures + 1
   log.limited("error", "a task ended in an error: " .. shown(err), {
-    traceback = traceback(task.co), serving = served(task),
+    traceback = trace_of(task, err), serving = served(task),
     spawned_at = task.kind.origin,
   })
 end
@@ -125,11 +146,13 @@ local function finish(task, ok, result, second, third, fourth)
       .. "what waits (conn:read, …); a coroutine of your own is resumed by you"
   end
   if not ok then
-    if kind.on_error then kind.on_error(result, traceback(task.co, shown(result)))
+    if kind.on_error then
+      kind.on_error(result, shown(result) .. "\n" .. trace_of(task, result), task)
     else report(task, result) end
   end
   task.done, task.ok, task.results = true, ok, { result, second, third, fourth }
   if kind.on_end then kind.on_end(task) end
+  if kind.on_done then kind.on_done(task) end
   if task.joiners then wake_all(task.joiners) end
 end
 
@@ -206,18 +229,58 @@ local turn
 
 local in_turns = false -- the loop runs inside a wait that is outside of all tasks
 
+-- ---- what ends waits early ----
+
+-- A task's bounds are a chain, the innermost first: what lasts only so long (a deadline, a scope)
+-- puts one around what runs in it. All waits inside end with the code of one that is over. A
+-- shield lets nothing that is outside of it through, so that what cleans up can wait. What all
+-- that comes to is in task.cut, the only field that a wait looks at: nil, the code, or true for a
+-- cancel, which ends one wait only.
+local function look_at_bounds(task)
+  local bound, cut = task.bound, nil
+  while bound do
+    if bound.shield then
+      task.cut = cut
+      return
+    end
+    cut, bound = bound.over or cut, bound.outer
+  end
+  task.cut = task.cancelled or cut
+end
+
+--- From now on the running task is inside a bound: a table of the caller's, with `over` (a code)
+--- or `shield` set, or neither. Leave it, whatever the outcome.
+function M.enter(task, bound)
+  bound.outer, task.bound = task.bound, bound
+  if bound.shield or bound.over then look_at_bounds(task) end
+end
+
+function M.leave(task, bound)
+  task.bound = bound.outer
+  if task.cut or bound.shield then look_at_bounds(task) end
+end
+
+-- Who goes on once the loop has looked at what is ready, if it is in the same wait then.
+local after_turn, after_turn_waits = {}, {}
+
+local function go_on_after_turn(task)
+  local count = #after_turn + 1
+  after_turn[count], after_turn_waits[count] = task, task.wait + 1
+end
+
 local function run_until_woken()
   in_turns, stopping = true, false
   outside.wait = outside.wait + 1
   while waits(outside) and not stopping do turn(true) end
   in_turns = false
   if waits(outside) then
-    outside.wait, outside.cancelled, outside.code = outside.wait + 1, true, CANCELLED
+    outside.wait, outside.cancelled, outside.cut = outside.wait + 1, true, true
+    outside.code = CANCELLED
   end
   return outside.code
 end
 
-local timers = {} -- who waits no longer than until it fires, by slot
+local timers = {} -- by slot: a task that waits no longer, or what has an on_timer(itself)
 local made_timer = ffi.new("struct neap_handle")
 
 local function suspend_for(task, seconds)
@@ -226,8 +289,51 @@ local function suspend_for(task, seconds)
   local slot, gen = made_timer.slot, made_timer.gen
   timers[slot] = task
   code = task == outside and run_until_woken() or yield(WAITING)
-  timers[slot] = false
+  if timers[slot] == task then timers[slot] = false end -- the slot may be another's by now
   C.neap_timer_clear(slot, gen)
+  return code
+end
+
+--- Calls timer.on_timer(timer) in so many seconds, outside of all tasks: it must not wait.
+--- @return integer code 0, or NEAP_E_MEMORY
+function M.set_timer(timer, seconds)
+  local code = C.neap_timer_set(loop, seconds, made_timer)
+  if code < 0 then return code end
+  timer.slot, timer.gen = made_timer.slot, made_timer.gen
+  timers[timer.slot] = timer
+  return code
+end
+
+--- It shall not be called any more. Twice is harmless.
+function M.clear_timer(timer)
+  local slot = timer.slot
+  if timers[slot] == timer then timers[slot] = false end
+  C.neap_timer_clear(slot, timer.gen)
+end
+
+-- A wait of a task that was cut. A cancel is told once: what cleans up may wait. A bound that is
+-- over stays so, and each wait gives way first: a loop that takes no notice shall stop no other.
+local function cut_short(task, waited, registry, key)
+  if task.cut == true then
+    task.cancelled = nil
+    look_at_bounds(task)
+    if task == outside then -- by a stop or a signal
+      outside.bound = nil -- who catches that on its way leaves what it has entered
+      if registry then registry[key] = false end
+      error("interrupted", 0)
+    end
+    local bound = task.bound
+    while bound and not bound.shield do
+      if bound.on_cancel then bound:on_cancel() end
+      bound = bound.outer
+    end
+    return CANCELLED
+  end
+  local code = task.cut
+  if not waited then
+    go_on_after_turn(task)
+    if task == outside then run_until_woken() else yield(WAITING) end
+  end
   return code
 end
 
@@ -236,20 +342,14 @@ end
 --- @param registry? table where the task is registered, under key: cleared if this raises
 --- @return integer code 0, or NEAP_E_TIMEOUT, NEAP_E_CANCELLED, NEAP_E_MEMORY
 function M.wait(task, seconds, registry, key)
-  local code = CANCELLED
-  if not task.cancelled then
+  local code, waited = CANCELLED, false
+  if not task.cut then
+    waited = true
     if seconds then code = suspend_for(task, seconds)
     elseif task == outside then code = run_until_woken()
     else code = yield(WAITING) end
   end
-  if task.cancelled then
-    task.cancelled = nil -- once: what cleans up may wait
-    if task == outside then -- by a stop or a signal
-      if registry then registry[key] = false end
-      error("interrupted", 0)
-    end
-    return CANCELLED
-  end
+  if task.cut then return (cut_short(task, waited, registry, key)) end
   return code
 end
 
@@ -270,22 +370,16 @@ M.wake = wake
 --- The same when the running task gives control up, if it still waits as it does now.
 --- @param number? integer of another wait that it is for
 function M.wake_later(task, number)
+  if task == outside then -- which goes on when the turn ends
+    if not number or number == task.wait then wake(task, 0) end
+    return
+  end
   last = last + 1
   queue[last], queue_waits[last] = task, number or task.wait
 end
 
 -- Who waits with others for something. A wait outside of all tasks may end with nobody to clear
 -- its place: so the number of the wait stands beside it.
-local function enlist(list, task)
-  list[#list + 1] = { task = task, number = task.wait + 1 }
-end
-
-local function strike_off(list, task)
-  for i = #list, 1, -1 do
-    if list[i].task == task then table.remove(list, i) end
-  end
-end
-
 function wake_all(list)
   for i = 1, #list do
     M.wake_later(list[i].task, list[i].number)
@@ -293,20 +387,56 @@ function wake_all(list)
   end
 end
 
-local function timer_fired(slot)
-  local sleeper = timers[slot]
-  if sleeper then wake(sleeper, C.NEAP_E_TIMEOUT) end
+M.wake_all = wake_all
+
+--- Let a task, whose next wait that is, wait for the end of what has `joiners`: a task, a timer.
+function M.join_in(ended, me)
+  local list = ended.joiners
+  if not list then
+    list = {}
+    ended.joiners = list
+  end
+  list[#list + 1] = { task = me, number = me.wait + 1 }
 end
 
-local after_turn = {} -- who goes on once the loop has looked at what is ready
+--- It no longer waits for that.
+function M.part_from(ended, me)
+  local list = ended.joiners
+  for i = list and #list or 0, 1, -1 do
+    if list[i].task == me then table.remove(list, i) end
+  end
+end
+
+local function timer_fired(slot)
+  local sleeper = timers[slot]
+  if not sleeper then return end
+  timers[slot] = false
+  if sleeper.on_timer then sleeper:on_timer() else wake(sleeper, TIMEOUT) end
+end
+
+--- A bound of a task is over: whatever waits inside it ends with the code, now and from now on.
+--- @param later? boolean the task goes on when the running one gives control up
+function M.end_bound(task, bound, code, later)
+  bound.over = code
+  look_at_bounds(task)
+  if not task.cut or not waits(task) then return end
+  if later then M.wake_later(task) else wake(task, code) end
+end
+
+--- A cancel that came too late for the wait that told it is for the next one.
+function M.cancel_again(task)
+  task.cancelled = true
+  look_at_bounds(task)
+end
+
+--- How many things other than tasks the loop shall go on for: timers of the script.
+function M.hold(count) held_count = held_count + count end
 
 --- Waits until the others have had a turn.
 function M.next_turn()
   local me = prepare(running(), isyieldable())
-  enlist(after_turn, me)
-  local code = M.wait(me)
-  strike_off(after_turn, me)
-  return code
+  go_on_after_turn(me)
+  return M.wait(me)
 end
 
 -- ---- the loop ----
@@ -368,8 +498,21 @@ local function dispatch(left)
   return dispatch(left - 1)
 end
 
+-- What was not done this time moves to the front.
+local function keep_rest()
+  if first <= last / 2 then return end
+  local count = last - first + 1
+  for i = 1, count do
+    queue[i], queue_waits[i] = queue[first + i - 1], queue_waits[first + i - 1]
+  end
+  for i = count + 1, last do queue[i] = false end
+  first, last = 1, count
+end
+
+-- No more than AT_ONCE: tasks that wake each other for ever shall not keep the loop from turning.
 local function start_queued()
-  while first <= last do
+  local enough = first + AT_ONCE
+  while first <= last and first < enough do
     local task, wait = queue[first], queue_waits[first]
     queue[first] = false
     first = first + 1
@@ -381,11 +524,21 @@ local function start_queued()
       go(task, argument)
     end
   end
+  if first <= last then return keep_rest() end
   first, last = 1, 0
 end
 
+local function queue_after_turn()
+  for i = 1, #after_turn do
+    local task = after_turn[i]
+    if task.wait == after_turn_waits[i] then M.wake_later(task) end
+    after_turn[i] = nil
+  end
+end
+
 local function busy()
-  return first <= last or #after_turn > 0 or waiting_count > 0 or C.neap_loop_pending(loop) > 0
+  return first <= last or #after_turn > 0 or waiting_count + held_count > 0
+    or C.neap_loop_pending(loop) > 0
 end
 
 --- One turn: start what was spawned, wait, resume who is ready, write what they wrote.
@@ -401,7 +554,7 @@ function turn(block)
   end
   local ready = C.neap_loop_poll(loop, idle and -1 or 0)
   dispatch(ready)
-  if #after_turn > 0 then wake_all(after_turn) end
+  if #after_turn > 0 then queue_after_turn() end
   start_queued()
   C.neap_loop_flush(loop)
   if C.neap_collector_due(true) then collector.step() end
@@ -514,6 +667,12 @@ local function bind(fn, ...)
   return function() return fn(unpack(arguments, 1, count)) end
 end
 
+--- As M.start(), with any number of arguments.
+function M.start_with(kind, fn, ...)
+  if select("#", ...) > 1 then return M.start(bind(fn, ...), kind) end
+  return M.start(fn, kind, (...))
+end
+
 --- Runs fn(...) in a task of its own, from this turn on. An error ends that task alone, and is
 --- told in the log (neap.log).
 --- @param fn function what the task does
@@ -523,8 +682,7 @@ function M.spawn(fn, ...)
   if type(fn) ~= "function" then
     check.raise("neap.spawn: needs a function, got " .. type(fn))
   end
-  if select("#", ...) > 1 then return M.start(bind(fn, ...), { origin = origin_of(2) }) end
-  return M.start(fn, { origin = origin_of(2) }, (...))
+  return (M.start_with({ origin = origin_of(2) }, fn, ...))
 end
 
 local function check_task(self, name)
@@ -545,6 +703,16 @@ local function check_no_circle(self)
   end
 end
 
+-- Only the end wakes with 0. (No loop around the wait: LuaJIT would give up on it for good.)
+local function wait_for_end(self, me, seconds)
+  M.join_in(self, me)
+  me.joining = self
+  local code = M.wait(me, seconds)
+  me.joining = nil
+  M.part_from(self, me)
+  return code
+end
+
 --- Waits until the task has ended.
 --- err: "error" (the task ended in one), "timeout", "cancelled" (the waiting task was), "memory"
 --- @param seconds? number waits no longer than this; nil: for ever
@@ -552,16 +720,9 @@ end
 function Task:join(seconds)
   check_task(self, "join")
   if seconds ~= nil then check.seconds(seconds, "task:join: seconds") end
-  check_no_circle(self)
-  while not self.done do
-    local me = prepare(running(), isyieldable())
-    self.joiners = self.joiners or {}
-    local joiners = self.joiners
-    enlist(joiners, me)
-    me.joining = self
-    local code = M.wait(me, seconds)
-    me.joining = nil
-    strike_off(joiners, me)
+  if not self.done then
+    check_no_circle(self)
+    local code = wait_for_end(self, prepare(running(), isyieldable()), seconds)
     if code < 0 then return errors.failure("task:join", code) end
   end
   local results = self.results
@@ -574,18 +735,19 @@ function Task:cancel()
   check_task(self, "cancel")
   if self.done then return end
   self.cancelled = true
-  if waits(self) then M.wake_later(self) end
+  look_at_bounds(self)
+  if self.cut and waits(self) then M.wake_later(self) end
 end
 
 --- Waits; other tasks run meanwhile.
---- err: "cancelled", "memory"
+--- err: "cancelled", "timeout" (of a deadline around it), "memory"
 --- @param seconds number how long, from 0 to ten years
 --- @return true|nil ok, string? message, string? name
 function M.sleep(seconds)
   check.seconds(seconds, "neap.sleep: seconds")
   local me = prepare(running(), isyieldable())
   local code = M.wait(me, seconds)
-  if code == C.NEAP_E_TIMEOUT then return true end
+  if code == TIMEOUT and not me.cut then return true end -- its own time, not a deadline's
   return errors.failure("sleep", code)
 end
 

@@ -41,6 +41,12 @@ static int do_split(uint32_t slot, uint32_t gen)
     return neap_slice_split(slot, gen, 0, &h);
 }
 
+static int do_move(uint32_t slot, uint32_t gen)
+{
+    struct neap_handle h;
+    return neap_slice_move(slot, gen, &h);
+}
+
 static int do_truncate_front(uint32_t slot, uint32_t gen)
 {
     return neap_slice_truncate_front(slot, gen, 1);
@@ -130,6 +136,7 @@ static int (*const uses[])(uint32_t slot, uint32_t gen) = {
     neap_slice_size,
     do_retain,
     do_split,
+    do_move,
     do_truncate_front,
     do_truncate_back,
     do_expand_nothing,

@@ -234,6 +234,15 @@ int neap_slice_split(uint32_t slot, uint32_t gen, uint32_t n, struct neap_handle
     return NEAP_OK;
 }
 
+int neap_slice_move(uint32_t slot, uint32_t gen, struct neap_handle *handle)
+{
+    struct neap_slice *s = neap_slice_of(slot, gen);
+    if (!s) return neap_slice_stale();
+    neap_slots_rename(&s->head); /* from one handle to another: it stays held by one */
+    *handle = neap_slice_handle(s);
+    return NEAP_OK;
+}
+
 static uint32_t at_most(uint32_t n, uint32_t most)
 {
     return n < most ? n : most;

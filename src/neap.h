@@ -587,7 +587,6 @@ int neap_listener_address(uint32_t slot, uint32_t gen, char *room);
 int neap_listener_next(uint32_t slot, struct neap_handle *listener);
 
 int neap_listener_close(uint32_t slot, uint32_t gen);
-void neap_listener_finalize(void *handle);
 
 /* Start to connect to an address as above; NEAP_READY_CONNECT follows. fd://N is an inherited
  * descriptor of any kind that bytes come from or go to: 0 and 1 are standard input and output.

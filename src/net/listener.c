@@ -199,12 +199,6 @@ int neap_listener_close(uint32_t slot, uint32_t gen)
     return NEAP_OK;
 }
 
-void neap_listener_finalize(void *handle)
-{
-    const struct neap_handle *h = handle;
-    if (neap_listener_close(h->slot, h->gen) == NEAP_OK) neap_net_counts.closed_forgotten++;
-}
-
 void neap_loop_accept(struct neap_loop *loop, bool on)
 {
     loop->refusing = !on;

@@ -386,6 +386,7 @@ struct neap_view {
     uint32_t slot; /* of the reader */
     uint32_t gen;
     uint32_t epoch; /* of the reader, when the view was made */
+    uint32_t at;    /* where it starts, counted from the first unread byte */
     uint32_t size;  /* bytes */
 };
 
@@ -433,23 +434,25 @@ int neap_reader_peek(uint32_t slot, uint32_t gen, uint32_t n);
 /* A slice of the bytes of a view, which stay unread. own: returns owned.  err: STALE, MEMORY. */
 int neap_view_retain(const struct neap_view *view, struct neap_handle *slice);
 
-/* The bytes of a view. own: returns borrowed, as the view is.  err: NULL, stale. */
-const uint8_t *neap_view_bytes(uint32_t slot, uint32_t gen, uint32_t epoch);
+/* The bytes of a view. own: returns borrowed, as the view is.  err: NULL: it is stale, or
+ * reaches past the bytes that are there. */
+const uint8_t *neap_view_bytes(const struct neap_view *view);
 
-/* A number in a view of `size` bytes, as neap_slice_get(). */
-double neap_view_get(uint32_t slot, uint32_t gen, uint32_t epoch, uint32_t size, uint32_t offset,
+/* A number in a view, as neap_slice_get(). Here and below, `end` is where the view ends and
+ * `offset` is in the same count: from the reader's first unread byte. */
+double neap_view_get(uint32_t slot, uint32_t gen, uint32_t epoch, uint32_t end, uint32_t offset,
                      int number);
 
-/* Numbers in a view of `size` bytes, as neap_slice_unpack(). err: STALE, RANGE. */
-int neap_view_unpack(uint32_t slot, uint32_t gen, uint32_t epoch, uint32_t size, uint32_t offset,
+/* Numbers in a view, as neap_slice_unpack(). err: STALE, RANGE. */
+int neap_view_unpack(uint32_t slot, uint32_t gen, uint32_t epoch, uint32_t end, uint32_t offset,
                      struct neap_numbers *numbers);
 
-/* Copy n bytes of a view of `size` bytes into room. err: STALE, RANGE. */
-int neap_view_copy(uint32_t slot, uint32_t gen, uint32_t epoch, uint32_t size, uint32_t offset,
+/* Copy n bytes of a view into room. err: STALE, RANGE. */
+int neap_view_copy(uint32_t slot, uint32_t gen, uint32_t epoch, uint32_t end, uint32_t offset,
                    uint32_t n, char *room);
 
 /* The bits of a number in a view, as neap_slice_get_bits(). */
-uint64_t neap_view_bits(uint32_t slot, uint32_t gen, uint32_t epoch, uint32_t size, uint32_t offset,
+uint64_t neap_view_bits(uint32_t slot, uint32_t gen, uint32_t epoch, uint32_t end, uint32_t offset,
                         int number);
 
 /* As neap_slice_find() and neap_slice_equals(). */

@@ -184,7 +184,7 @@ function M.install(methods, kind)
     check_self(self, "peek")
     whole(n, 0x1p53, peek_n)
     local code = peek(self, n < U32 and n or U32)
-    if code >= 0 then return new_view(self.reader_slot, self.reader_gen, code, n) end
+    if code >= 0 then return new_view(self.reader_slot, self.reader_gen, code, 0, n) end
     return failed(self, code, ("peek at %d bytes"):format(n))
   end
 

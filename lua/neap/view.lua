@@ -16,6 +16,9 @@ local c_view_t = ffi.typeof("struct neap_view *")
 local chars_t = ffi.typeof("char[?]")
 local SMALL = 512 -- bytes that need no room of their own on their way to a Lua string
 local small_room = chars_t(SMALL)
+local RANGE = C.NEAP_E_RANGE
+local NAN = 0 / 0
+local U32 = 0xffffffff
 local type, min = type, math.min
 
 local M = {}
@@ -36,7 +39,7 @@ end
 local stale_text = "the reader has read, peeked or skipped since (view:retain() keeps the bytes)"
 
 local function is_stale(self)
-  return C.neap_view_copy(self.slot, self.gen, self.epoch, self.size, 0, 0, nil) < 0
+  return C.neap_view_copy(self.slot, self.gen, self.epoch, self.at + self.size, self.at, 0, nil) < 0
 end
 
 local function explain(self, name, offset, width)
@@ -55,7 +58,8 @@ end
 -- By way of C, which looks whether the reader is still there: nothing here keeps it.
 local function copy_of(self, offset, n)
   local room = n <= SMALL and small_room or chars_t(n)
-  local code = C.neap_view_copy(self.slot, self.gen, self.epoch, self.size, offset, n, room)
+  local code = C.neap_view_copy(self.slot, self.gen, self.epoch, self.at + self.size,
+    self.at + offset, n, room)
   if code < 0 then check.raise("view: " .. stale_text) end
   return ffi.string(room, n)
 end
@@ -74,15 +78,23 @@ common.install(View, {
   name = "view",
   check = check_self,
   get = function(self, offset, number)
-    local value = C.neap_view_get(self.slot, self.gen, self.epoch, self.size, offset, number)
+    if offset >= self.size then return NAN end -- the sum below would not fit 32 bits
+    local at = self.at
+    local value = C.neap_view_get(self.slot, self.gen, self.epoch, at + self.size, at + offset,
+      number)
     return value
   end,
-  bits = function(self, offset, number)
-    local value = C.neap_view_bits(self.slot, self.gen, self.epoch, self.size, offset, number)
+  bits = function(self, offset, number) -- looked at before, by explain()
+    local at = self.at
+    local value = C.neap_view_bits(self.slot, self.gen, self.epoch, at + self.size, at + offset,
+      number)
     return value
   end,
   unpack = function(self, offset, numbers)
-    local code = C.neap_view_unpack(self.slot, self.gen, self.epoch, self.size, offset, numbers)
+    if offset > self.size then return RANGE end
+    local at = self.at
+    local code = C.neap_view_unpack(self.slot, self.gen, self.epoch, at + self.size, at + offset,
+      numbers)
     return code
   end,
   explain = explain,
@@ -100,6 +112,20 @@ function View:equals(bytes)
   local code = C.neap_view_equals(ffi.cast(c_view_t, self), bytes, #bytes)
   if code < 0 then check.raise("view:equals: " .. stale_text) end
   return code == 1
+end
+
+--- A view of n bytes of this one, from an offset on; it is stale when this one is.
+--- own: returns borrowed
+--- @param offset integer bytes from the front
+--- @param n integer bytes
+--- @return neap.View view
+function View:sub(offset, n)
+  check_self(self, "sub")
+  check.whole(offset, U32, "view:sub: offset")
+  check.whole(n, U32, "view:sub: n")
+  local size = self.size
+  if offset > size or n > size - offset then explain(self, "sub", offset, n) end
+  return view_t(self.slot, self.gen, self.epoch, self.at + offset, n)
 end
 
 --- A slice of the bytes, which stay unread.
@@ -127,7 +153,11 @@ ffi.metatype(view_t, {
   __metatable = "neap.view",
 })
 
---- A view that neap_reader_peek() gave: reader_slot, reader_gen, epoch, size.
+--- Is x a view?
+--- @return boolean
+function M.is_view(x) return ffi.istype(view_t, x) end
+
+--- A view that neap_reader_peek() gave: reader_slot, reader_gen, epoch, at, size.
 M.new = view_t
 
 return abi.keep("neap.view", M)

@@ -2,6 +2,9 @@
 ---
 --- A view is borrowed: it costs no memory and no counting, and it is stale after the next read,
 --- peek or skip on its reader, which every use of it finds out. `retain` makes a slice of it.
+---
+--- The objects come from a ring: one that is kept stays stale until RING more were made, and is
+--- then another view. That is a mistake of the script that kept it, and never one of memory.
 
 local ffi = require("ffi")
 local abi = require("neap.abi")
@@ -12,13 +15,15 @@ local slice = require("neap.slice")
 
 local C = abi.C
 local view_t = ffi.typeof("struct neap_lua_view")
-local c_view_t = ffi.typeof("struct neap_view *")
+local fields_t = ffi.typeof("struct neap_view *")
 local chars_t = ffi.typeof("char[?]")
+local RING = 4096 -- views, after which an object is used again
 local SMALL = 512 -- bytes that need no room of their own on their way to a Lua string
 local small_room = chars_t(SMALL)
 local RANGE = C.NEAP_E_RANGE
 local NAN = 0 / 0
 local U32 = 0xffffffff
+local istype, cast, band = ffi.istype, ffi.cast, require("bit").band
 local type, min = type, math.min
 
 local M = {}
@@ -30,8 +35,29 @@ local M = {}
 --- @operator len: integer bytes; known of a stale view, too
 local View = {}
 
+local ring, last = {}, 0
+for i = 0, RING - 1 do ring[i] = view_t() end
+
+--- An object for C to fill in: a struct neap_view.
+local function fresh()
+  last = band(last + 1, RING - 1)
+  return ring[last]
+end
+
+local function new(slot, gen, epoch, at, size)
+  local made = fresh()
+  local fields = cast(fields_t, made)
+  fields.slot, fields.gen, fields.epoch, fields.at, fields.size = slot, gen, epoch, at, size
+  return made
+end
+
+M.fresh = fresh
+
+--- A view that neap_reader_peek() gave.
+M.new = new
+
 local function check_self(self, name)
-  if not ffi.istype(view_t, self) then
+  if not istype(view_t, self) then
     check.raise("view:" .. name .. ": called on " .. type(self) .. ", not on a view")
   end
 end
@@ -65,7 +91,7 @@ local function copy_of(self, offset, n)
 end
 
 local function find(self, bytes, from)
-  local code = C.neap_view_find(ffi.cast(c_view_t, self), bytes, #bytes, from)
+  local code = C.neap_view_find(cast(fields_t, self), bytes, #bytes, from)
   if code >= 0 then return code end
   if code == C.NEAP_E_RANGE then
     check.raise(("view:find: from is %d, but the view has %d bytes"):format(from, self.size))
@@ -103,13 +129,20 @@ common.install(View, {
   find = find,
 })
 
+--- Has its reader read, peeked or skipped since the view was made? Then each use of it raises.
+--- @return boolean stale
+function View:is_stale()
+  check_self(self, "is_stale")
+  return is_stale(self)
+end
+
 --- Does the view hold just these bytes?
 --- @param bytes string what to compare with
 --- @return boolean equal whether all bytes are the same, and as many
 function View:equals(bytes)
   check_self(self, "equals")
   check.string(bytes, "view:equals: bytes")
-  local code = C.neap_view_equals(ffi.cast(c_view_t, self), bytes, #bytes)
+  local code = C.neap_view_equals(cast(fields_t, self), bytes, #bytes)
   if code < 0 then check.raise("view:equals: " .. stale_text) end
   return code == 1
 end
@@ -125,7 +158,7 @@ function View:sub(offset, n)
   check.whole(n, U32, "view:sub: n")
   local size = self.size
   if offset > size or n > size - offset then explain(self, "sub", offset, n) end
-  return view_t(self.slot, self.gen, self.epoch, self.at + offset, n)
+  return new(self.slot, self.gen, self.epoch, self.at + offset, n)
 end
 
 --- A slice of the bytes, which stay unread.
@@ -135,7 +168,7 @@ end
 function View:retain()
   check_self(self, "retain")
   local handle = slice.fresh()
-  local code = C.neap_view_retain(ffi.cast(c_view_t, self), ffi.cast(abi.out_t, handle))
+  local code = C.neap_view_retain(cast(fields_t, self), ffi.cast(abi.out_t, handle))
   if code == 0 then return handle end
   slice.retire(handle)
   if code == C.NEAP_E_STALE then check.raise("view:retain: " .. stale_text) end
@@ -155,9 +188,6 @@ ffi.metatype(view_t, {
 
 --- Is x a view?
 --- @return boolean
-function M.is_view(x) return ffi.istype(view_t, x) end
-
---- A view that neap_reader_peek() gave: reader_slot, reader_gen, epoch, at, size.
-M.new = view_t
+function M.is_view(x) return istype(view_t, x) end
 
 return abi.keep("neap.view", M)

@@ -396,7 +396,19 @@ int neap_reader_peek(uint32_t slot, uint32_t gen, uint32_t n)
     return result == NEAP_OK ? (int)next_epoch(r) : result;
 }
 
-static struct neap_reader *viewed(uint32_t slot, uint32_t gen, uint32_t epoch)
+int neap_reader_next(uint32_t slot, uint32_t gen, uint32_t epoch, uint32_t done, uint32_t want,
+                     struct neap_view *view)
+{
+    struct neap_reader *r = neap_reader_of(slot, gen);
+    if (!r) return NEAP_E_STALE;
+    if (done && r->epoch == epoch && done <= unread(r)) consume(r, done);
+    int result = check(r, want);
+    if (result == NEAP_OK) result = gather(r, want);
+    *view = (struct neap_view){slot, gen, next_epoch(r), 0, unread(r)};
+    return result == NEAP_OK ? (int)view->size : result;
+}
+
+static inline struct neap_reader *viewed(uint32_t slot, uint32_t gen, uint32_t epoch)
 {
     struct neap_reader *r = neap_reader_of(slot, gen);
     return r && r->epoch == epoch && r->pool ? r : NULL;
@@ -412,8 +424,8 @@ const uint8_t *neap_view_bytes(const struct neap_view *view)
 
 /* Where `width` bytes stand in a view that ends at `end`, or NULL. The caller's end is not
  * believed. */
-static const uint8_t *bytes_in(const struct neap_reader *r, uint32_t end, uint32_t offset,
-                               uint32_t width)
+static inline const uint8_t *bytes_in(const struct neap_reader *r, uint32_t end, uint32_t offset,
+                                      uint32_t width)
 {
     if (!r || !r->buf) return NULL;
     uint32_t most = smaller(end, unread(r));

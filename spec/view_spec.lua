@@ -88,6 +88,26 @@ describe("a view", function()
     r:close()
   end)
 
+  it("is what it was when its task has waited, however many others were made", function()
+    local r, other = over("mine"), over(("x"):rep(9000))
+    local v = assert(r:peek(4))
+    local part = v:sub(1, 2)
+    neap.sleep(0)
+    for _ = 1, 4500 do
+      assert(other:peek(1))
+      assert(other:skip(1))
+    end
+    assert.equal("mine", v:str())
+    assert.equal("in", part:str())
+    for _ = 1, 4500 do -- and without a wait
+      assert(other:peek(1))
+      assert(other:skip(1))
+    end
+    assert.equal("mine", v:str())
+    r:close()
+    other:close()
+  end)
+
   it("shows the numbers that stand in the bytes", function()
     local r = over("\1\2\3\4\5\6\7\248\255")
     local v = assert(r:peek(9))

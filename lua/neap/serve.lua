@@ -33,6 +33,7 @@ local SEVERAL = 4       -- messages of the size of the last one
 local SWEEPS = 8        -- looks at unfinished messages while one may be so for its time
 
 local fresh_view, new_view, is_slice = view.fresh, view.new, slice.is_slice
+local keep_views, views_done = view.keep, view.done
 local view_t, cast = ffi.typeof("struct neap_view *"), ffi.cast
 local type, next, tostring, pcall, floor = type, next, tostring, pcall, math.floor
 local WAITS = "waits" -- a connection for which no worker is free
@@ -98,11 +99,11 @@ end
 
 -- The peer is told as the protocol says, and the connection ends. It must not wait: there may be
 -- no task that could.
-local function refuse(s, slot, conn, text, name)
+local function refuse(s, slot, conn, text, name, detail)
   count(s, name)
   if name ~= "error" then task.say(("serving %s: %s"):format(conn.peer, text)) end
   if s.fail and s.conns[slot] == conn then
-    local ok, answer = pcall(s.fail, conn, text, name)
+    local ok, answer = pcall(s.fail, conn, text, name, detail)
     if ok and answer ~= nil then ok, answer = pcall(send, s, conn, answer) end
     if not ok then
       task.say(("serving %s: fail(): %s"):format(conn.peer, task.shown(answer)))
@@ -200,8 +201,8 @@ local function stepper(s)
   local counts, epochs = s.counts, s.epochs
   local step
 
-  local function incomplete(slot, conn, here, need, name, handled)
-    if name then return refuse(s, slot, conn, tostring(need), name) end
+  local function incomplete(slot, conn, here, need, name, detail, handled)
+    if name then return refuse(s, slot, conn, tostring(need), name, detail) end
     if need == nil or need <= here then need = here + 1 end
     if need > max_message then return pause(s, slot, conn, OVERSIZED, here, handled) end
     return step(slot, conn, 0, 0, need, handled)
@@ -210,15 +211,15 @@ local function stepper(s)
   -- Handles the first of the bytes that are here. Returns how many those were; nil: no more now.
   local function one(slot, conn, bytes, here, handled)
     local epoch = bytes.epoch
-    local message, consumed, name = decode(bytes)
-    if not message then return incomplete(slot, conn, here, consumed, name, handled) end
+    local message, consumed, name, detail = decode(bytes)
+    if not message then return incomplete(slot, conn, here, consumed, name, detail, handled) end
     if type(consumed) ~= "number" or consumed < 1 or consumed > here
       or floor(consumed) ~= consumed then
       wrong_consumed(consumed, here)
     end
     counts.messages = counts.messages + 1
     epochs[slot] = epoch
-    local reply, text, error_name = handle(message, conn)
+    local reply, text, error_name, error_detail = handle(message, conn)
     if reply ~= nil then
       local high = C.neap_streams_high
       send(s, conn, reply)
@@ -226,8 +227,9 @@ local function stepper(s)
         return nil
       end
     elseif text ~= nil then
-      return refuse(s, slot, conn, tostring(text), error_name or "error")
+      return refuse(s, slot, conn, tostring(text), error_name or "error", error_detail)
     end
+    views_done()
     return consumed
   end
 
@@ -328,6 +330,7 @@ local function worker_of(s)
     local slot, conn = worker.slot, worker.conn
     if fresh[slot] then greet(s, slot, conn) end
     step(slot, conn, 0, 0, 1, 0)
+    views_done()
     if conns[slot] == conn then working[slot] = false end
     if rest(s, worker) then return work(worker) end
   end
@@ -374,6 +377,7 @@ State.__index = State
 
 --- Bytes came, or the end.
 function State:ready(slot)
+  keep_views() -- of who runs
   if not self.working[slot] then give_to_worker(self, slot) end
 end
 
@@ -528,26 +532,27 @@ local metatable = {
 --- While nothing comes, a connection has no task. Messages are handled in order, one at a time for
 --- each connection, and what those that came together answer leaves in one write. A handler may
 --- wait; other connections are served meanwhile. A message that is a view can be used until its
---- handler returns. What a handler returns is encoded and sent: nil sends nothing; nil, text, name
---- fails the message, as an error does, and ends the connection. Who reads from conn in a handler
---- takes the message first (conn:skip(n), or conn:read(n) for a slice of it), then what follows it.
+--- handler returns. What a handler returns is encoded and sent: nil sends nothing; nil, text,
+--- name, detail fails the message, as an error does, and ends the connection. Who reads from conn
+--- in a handler takes the message first (conn:skip(n), or conn:read(n) for a slice of it), then
+--- what follows it.
 --- own: returns owned; each conn is closed by neap; a slice that is returned is taken
 --- err: "address", "address_in_use", "permission", "descriptors", "descriptor", "unreachable",
 --- "memory", "system"
 --- @param address string where to listen, as for neap.listen
 --- @param protocol table codec: { decode(view) → message, bytes of it; nil, bytes needed; or nil,
---- text, name · encode(out, answer) } · handle(message, conn) → answer · open(conn) → what is sent
---- first · close(conn, why): it has ended, why being nil (the peer was done), "reset", "timeout",
---- "malformed", "oversized", "error", "stopped", "closed" (by the script), … · fail(conn, text,
---- name) → a last answer, when a message cannot be handled; it must not wait
+--- text, name, detail · encode(out, answer) } · handle(message, conn) → answer · open(conn) → what
+--- is sent first · close(conn, why): it has ended, why being nil (the peer was done), "reset",
+--- "timeout", "malformed", "oversized", "error", "stopped", "closed" (by the script), … ·
+--- fail(conn, text, name, detail) → a last answer, when a message cannot be handled; it must not wait
 --- @param options? table timeout, idle_timeout, max_connections, backlog, no_delay, keepalive,
 --- reuse_port, dual_stack, mode: as for neap.listen · max_message, not max_read: bytes of one
 --- (1 MiB) · max_per_address: connections from one address (0: any number) · max_in_flight:
---- messages whose handlers wait; others wait to be handled (1024) · max_queued: bytes of answers that a peer has
---- not read, above which its messages wait (64 KiB, or more) · message_timeout: seconds from a
---- message's first byte to its last (60; 0: any) · handle_timeout: seconds that a handler may wait,
---- after which its waits fail with "timeout" (0: any) · send_timeout: seconds that a peer may leave
---- max_queued bytes unread (60; 0: any)
+--- messages whose handlers wait; others wait to be handled (1024) · max_queued: bytes of answers
+--- that a peer has not read, above which its messages wait (64 KiB, or more) · message_timeout:
+--- seconds from a message's first byte to its last (60; 0: any) · handle_timeout: seconds that a
+--- handler may wait, after which its waits fail with "timeout" (0: any) · send_timeout: seconds
+--- that a peer may leave max_queued bytes unread (60; 0: any)
 --- @return neap.Server|nil server, string? message, string? name
 function M.serve(address, protocol, options)
   check_protocol(protocol)

@@ -19,6 +19,7 @@ local collector = require("neap.collector")
 local errors = require("neap.errors")
 local log = require("neap.log")
 local slice = require("neap.slice")
+local view = require("neap.view")
 
 local C = abi.C
 local create, resume, yield = coroutine.create, coroutine.resume, coroutine.yield
@@ -27,6 +28,7 @@ local isyieldable = coroutine.isyieldable
 local band = require("bit").band
 local traceback = debug.traceback
 local type, pcall, tostring, error = type, pcall, tostring, error
+local keep_views = view.keep
 
 local CANCELLED, TIMEOUT = C.NEAP_E_CANCELLED, C.NEAP_E_TIMEOUT
 local DRAIN_SECONDS = 2
@@ -342,6 +344,7 @@ end
 --- @param registry? table where the task is registered, under key: cleared if this raises
 --- @return integer code 0, or NEAP_E_TIMEOUT, NEAP_E_CANCELLED, NEAP_E_MEMORY
 function M.wait(task, seconds, registry, key)
+  keep_views()
   local code, waited = CANCELLED, false
   if not task.cut then
     waited = true

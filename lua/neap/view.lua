@@ -3,8 +3,11 @@
 --- A view is borrowed: it costs no memory and no counting, and it is stale after the next read,
 --- peek or skip on its reader, which every use of it finds out. `retain` makes a slice of it.
 ---
---- The objects come from a ring: one that is kept stays stale until RING more were made, and is
---- then another view. That is a mistake of the script that kept it, and never one of memory.
+--- Views are made by the million, and looked at for a moment: so the objects come from a ring, and
+--- are used again. A task that waits may still need those that it has made, so the ring gives them
+--- up then (`keep`); who hands a view to a function that may use it until it returns says
+--- afterwards that they are free (`done`). A script that keeps one for longer finds it stale, until
+--- the ring has come round: a mistake of the script, and never one of memory.
 
 local ffi = require("ffi")
 local abi = require("neap.abi")
@@ -35,12 +38,31 @@ local M = {}
 --- @operator len: integer bytes; known of a stale view, too
 local View = {}
 
-local ring, last = {}, 0
+local ring = {}
+local last, base = 0, 0 -- the place of the latest view, and of the latest that is free
 for i = 0, RING - 1 do ring[i] = view_t() end
+
+--- Somebody still needs the views that were made since the last keep() or done().
+function M.keep()
+  while base ~= last do
+    base = band(base + 1, RING - 1)
+    ring[base] = view_t()
+  end
+end
+
+local keep = M.keep
+
+--- Nobody needs them.
+function M.done() base = last end
 
 --- An object for C to fill in: a struct neap_view.
 local function fresh()
   last = band(last + 1, RING - 1)
+  if last == base then -- all the way round
+    last = band(last - 1, RING - 1)
+    keep()
+    last = band(last + 1, RING - 1)
+  end
   return ring[last]
 end
 

@@ -334,6 +334,150 @@ describe("and", function()
     end)
   end)
 
+  -- Where many messages are here they are handled in one go, and answers that are the very bytes
+  -- that came leave together: nothing of that shows.
+  describe("one of many messages that came together", function()
+    local COUNT = 12
+    local codec = frame.new { length = "u8", whole = true }
+    local gate
+
+    local function message(text) return string.char(#text) .. text end
+
+    -- What the special one of the messages does, and what it answers.
+    local kinds = {
+      echoes = { function(m) return m end, message "special" },
+      ["answers with a part"] = { function(m) return m:sub(1, 3) end, "spe" },
+      ["answers with a string"] = { function() return "text" end, "text" },
+      ["answers with a slice"] = { function(m) return m:retain() end, message "special" },
+      ["answers with a list"] = { function(m) return { "<", m, ">" } end,
+        "<" .. message "special" .. ">" },
+      ["answers nothing"] = { function() end, "" },
+      writes = { function(m, conn)
+        conn:write("written ")
+        return m
+      end, "written " .. message "special" },
+      ["puts its answer"] = { function(m, conn)
+        conn:put(m)
+        conn:put_u8(33)
+      end, message "special" .. "!" },
+      waits = { function(m)
+        neap.sleep(0)
+        return m
+      end, message "special" },
+      ["lets the peer see what was answered before, and waits"] = { function(m)
+        assert(gate:receive())
+        return m
+      end, message "special" },
+      peeks = { function(m, conn)
+        local view = conn:peek(8)
+        return view:str()
+      end, message "special" },
+      ["asks what is there"] = { function(m, conn)
+        assert.is_true(conn:buffered() >= #m)
+        return m
+      end, message "special" },
+      ["reads itself"] = { function(_, conn)
+        local own = assert(conn:read(8))
+        return { "(", own, ")" }
+      end, "(" .. message "special" .. ")" },
+      ["skips itself and the next one"] = { function(m, conn)
+        local n = #m
+        assert(conn:skip(n))
+        local rest = assert(conn:read(2))
+        return { "skipped with ", rest }
+      end, "skipped with ", skips = true },
+      ["waits and reads itself"] = { function(_, conn)
+        neap.sleep(0)
+        local own = assert(conn:read(8))
+        return own
+      end, message "special" },
+      raises = { function() error("on purpose") end, "failed: error", ends = true },
+      ["raises after a wait"] = { function()
+        neap.sleep(0)
+        error("on purpose")
+      end, "failed: error", ends = true },
+      ["fails the message"] = { function() return nil, "no", "refused" end, "failed: refused",
+        ends = true },
+      closes = { function(_, conn)
+        conn:close()
+        return "never"
+      end, "", ends = true },
+    }
+
+    for name, kind in pairs(kinds) do
+      it(name .. ", wherever it stands", function()
+        for at = 1, COUNT do
+          gate = neap.channel(1)
+          start {
+            codec = codec,
+            handle = function(m, conn)
+              if m:sub(1, #m - 1):equals("special") then return kind[1](m, conn) end
+              return m
+            end,
+            fail = function(_, _, why) return "failed: " .. why end,
+          }
+          local sent, before, after = {}, "", ""
+          for i = 1, COUNT do
+            sent[i] = message(i == at and "special" or tostring(i % 10))
+            if i < at then before = before .. sent[i] end
+            if i > at then after = after .. sent[i] end
+          end
+          if kind.ends then after = "" end
+          if kind.skips then
+            sent[#sent + 1] = "\1z"
+            after = after .. "\1z"
+          end
+          local conn = dial()
+          conn:write(table.concat(sent))
+          conn:shutdown()
+          local got = ""
+          if name:find("lets the peer see") then
+            while #got < #before do
+              local chunk = assert(conn:read_any())
+              got = got .. chunk:str()
+              chunk:release()
+            end
+            assert.equal(before, got)
+            gate:send(true)
+          end
+          got = got .. rest_of(conn)
+          conn:close()
+          assert.equal(before .. kind[2] .. after, got)
+          server:stop(0)
+        end
+      end)
+    end
+
+    it("is named when its handler raises", function()
+      start { codec = codec, handle = function(m)
+        if m:sub(1, #m - 1):equals("special") then error("on purpose") end
+        return m
+      end }
+      local conn = dial()
+      conn:write(message("a"):rep(9) .. message("special") .. message("b"):rep(9))
+      assert.equal(message("a"):rep(9), rest_of(conn))
+      assert.matches('its message view of 8 bytes ".special"$', said[1].fields.serving)
+      conn:close()
+    end)
+
+    it("finds its peer gone", function()
+      gate = neap.channel(1)
+      local closed
+      start { codec = codec, handle = function(m)
+        if m:sub(1, #m - 1):equals("special") then gate:receive() end
+        return m
+      end, close = function(_, why) closed = why end }
+      local peer = helper.dial(server.address)
+      peer:send(message("a"):rep(9) .. message("special") .. message("b"):rep(9))
+      until_stats("in_flight", 1)
+      peer:reset()
+      helper.turn()
+      gate:send(true)
+      helper.turn_until(function() return closed end)
+      assert.equal("reset", closed)
+    end)
+  end)
+
   describe("a connection", function()
     it("is greeted, and its end is told", function()
       local events = {}

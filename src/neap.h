@@ -433,10 +433,10 @@ int neap_reader_skip(uint32_t slot, uint32_t gen, uint32_t n);
  * err: as neap_reader_read(). */
 int neap_reader_peek(uint32_t slot, uint32_t gen, uint32_t n);
 
-/* For who takes message after message: drop the first `done` unread bytes, a message that was
- * looked at in a view of `epoch`, unless something was read, peeked at or skipped since then; and
- * look whether `want` are here now. `view`, of the unread bytes, is filled in any case but STALE.
- * Returns how many there are. err: as neap_reader_peek(). */
+/* For who takes message after message: drop the first `done` unread bytes, which were looked at in
+ * a view of `epoch`, unless somebody has read or skipped since then; and look whether `want` are
+ * here now. `view`, of the unread bytes, is filled in any case but STALE. Returns how many there
+ * are. err: as neap_reader_peek(). */
 int neap_reader_next(uint32_t slot, uint32_t gen, uint32_t epoch, uint32_t done, uint32_t want,
                      struct neap_view *view);
 

@@ -44,7 +44,7 @@ local readers, writers = {}, {}
 local acceptors = {}
 local timeouts = {} -- seconds that a wait may take, by slot of the connection
 local kept = {}     -- connections that outlive their handler: slot → gen
-local served = {}   -- by slot of a connection, whose messages are handled: ready(slot), left(slot)
+local served = {}   -- by slot of a connection: the server that has its messages handled
 
 local function wake_reader(slot)
   local waiting = readers[slot]
@@ -88,9 +88,53 @@ end
 
 -- ---- connections ----
 
+-- An answer that serve holds back, since the next one may stand right behind it in the same buf: a
+-- view of the connection's own unread bytes. It goes out before anything else is done with the
+-- connection, and before any task waits.
+local held_slot, held_gen = -1, 0 -- of the connection; -1: there is none
+local held_reader, held_reader_gen, held_epoch, held_at, held_size = 0, 0, 0, 0, 0
+
+--- Sends what is held back.
+function M.send_held()
+  if held_slot < 0 then return end
+  local slot = held_slot
+  held_slot = -1
+  C.neap_stream_put_view(slot, held_gen, held_reader, held_reader_gen, held_epoch, held_at,
+    held_size)
+end
+
+local send_held = M.send_held
+task.before_wait(send_held)
+
+--- Holds back a view, or sends it with what is held back. It must be one of conn's own reader.
+function M.hold(conn, x)
+  local at, size, epoch = x.at, x.size, x.epoch
+  if conn.slot == held_slot and epoch == held_epoch and at == held_at + held_size then
+    held_size = held_size + size
+    return
+  end
+  send_held()
+  held_slot, held_gen, held_reader, held_reader_gen = conn.slot, conn.gen, x.slot, x.gen
+  held_epoch, held_at, held_size = epoch, at, size
+end
+
 local function check_stream(self, name)
   if not istype(stream_t, self) then
     check.raise("conn:" .. name .. ": called on " .. type(self) .. ", not on a connection")
+  end
+  if self.slot == held_slot then send_held() end
+end
+
+--- By slot of a connection: how many of its unread bytes serve has handled, and not dropped yet;
+--- false: it drops each message when that is handled.
+local handled = {}
+M.handled = handled
+
+-- Who reads from a connection reads what is not handled.
+local function check_reading(self, name)
+  check_stream(self, name)
+  if handled[self.slot] and name ~= "buffered" then
+    served[self.slot]:drop_handled(self.slot, self)
   end
 end
 
@@ -123,7 +167,8 @@ local function wait_writable(slot, what, seconds)
   return code
 end
 
-reader.install(Stream, { name = "conn", fill = fill, check = check_stream, tell = peer_of })
+reader.install(Stream, { name = "conn", fill = fill, check = check_reading, tell = peer_of,
+  handled = function(self) return handled[self.slot] or 0 end })
 
 local function failed(self, what, code)
   return errors.failure(peer_of(self) .. ": " .. what, code)

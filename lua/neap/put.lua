@@ -13,6 +13,9 @@ local type = type
 
 local M = {}
 
+--- Encodes what is whole already. Servers know it: neighbours need not be put one by one.
+function M.plain(out, x) return out:put(x) end
+
 --- The bytes of what put() takes.
 --- @param what string for the error when it is no such thing
 function M.size_of(x, what)

@@ -20,6 +20,7 @@ local abi = require("neap.abi")
 local check = require("neap.check")
 local errors = require("neap.errors")
 local net = require("neap.net")
+local put = require("neap.put")
 local slice = require("neap.slice")
 local task = require("neap.task")
 local timer = require("neap.timer")
@@ -33,7 +34,8 @@ local SEVERAL = 4       -- messages of the size of the last one
 local SWEEPS = 8        -- looks at unfinished messages while one may be so for its time
 
 local fresh_view, new_view, is_slice = view.fresh, view.new, slice.is_slice
-local keep_views, views_done = view.keep, view.done
+local keep_views, views_done, is_view = view.keep, view.done, view.is_view
+local hold, send_held, handled = net.hold, net.send_held, net.handled
 local view_t, cast = ffi.typeof("struct neap_view *"), ffi.cast
 local type, next, tostring, pcall, floor = type, next, tostring, pcall, math.floor
 local WAITS = "waits" -- a connection for which no worker is free
@@ -62,7 +64,7 @@ end
 
 -- The connection is closed. Who waits for the last one goes on.
 local function forget(s, slot, conn, why)
-  s.conns[slot], s.working[slot], s.begun[slot] = false, false, nil
+  s.conns[slot], s.working[slot], s.begun[slot], handled[slot] = false, false, nil, false
   s.open_count = s.open_count - 1
   local host = s.hosts[slot]
   if host then
@@ -140,8 +142,8 @@ function start_sweep(s)
 end
 
 -- The first part of a message is here, or the next one of the message that began before.
-local function note_part(s, slot, handled)
-  if s.begun[slot] and handled == 0 then return end
+local function note_part(s, slot, so_far)
+  if s.begun[slot] and so_far == 0 then return end
   s.begun[slot] = C.neap_loop_now(task.loop)
   start_sweep(s)
 end
@@ -149,9 +151,9 @@ end
 -- ---- handling ----
 
 -- Nothing more can be handled now: more bytes are needed, or none will come.
-local function pause(s, slot, conn, code, unread, handled)
+local function pause(s, slot, conn, code, unread, so_far)
   if code == AGAIN then
-    if unread > 0 then return note_part(s, slot, handled) end
+    if unread > 0 then return note_part(s, slot, so_far) end
     if s.begun[slot] then s.begun[slot] = nil end
     if s.ended then drop(s, slot, conn, "stopped") end
     return
@@ -169,7 +171,11 @@ local function pause(s, slot, conn, code, unread, handled)
   drop(s, slot, conn, name)
 end
 
-local function wrong_consumed(consumed, here)
+local function check_consumed(consumed, here)
+  if type(consumed) == "number" and consumed >= 1 and consumed <= here
+    and floor(consumed) == consumed then
+    return
+  end
   check.raise(("neap.serve: decode took %s of %d bytes: it must return a message and a whole "
     .. "number from 1 to %d"):format(tostring(consumed), here, here))
 end
@@ -196,66 +202,88 @@ end
 -- handler of the traces that it makes. Most often there is one message, and LuaJIT gives up on a
 -- loop that is left at once: so only where several seem to be there they are handled in one.
 local function stepper(s)
-  local decode, handle = s.decode, s.handle
+  local decode, handle, plain = s.decode, s.handle, s.encode == put.plain
   local max_message = s.max_message
-  local counts, epochs = s.counts, s.epochs
+  local counts, conns, epochs = s.counts, s.conns, s.epochs
   local step
 
-  local function incomplete(slot, conn, here, need, name, detail, handled)
+  local function incomplete(slot, conn, here, need, name, detail, so_far)
     if name then return refuse(s, slot, conn, tostring(need), name, detail) end
     if need == nil or need <= here then need = here + 1 end
-    if need > max_message then return pause(s, slot, conn, OVERSIZED, here, handled) end
-    return step(slot, conn, 0, 0, need, handled)
+    if need > max_message then return pause(s, slot, conn, OVERSIZED, here, so_far) end
+    return step(slot, conn, 0, 0, need, so_far)
+  end
+
+  -- What a handler returned. Returns whether more can be handled.
+  local function answer(slot, conn, reply, text, error_name, detail)
+    if reply == nil then
+      if text == nil then return true end
+      return refuse(s, slot, conn, tostring(text), error_name or "error", detail)
+    end
+    local high = C.neap_streams_high
+    send(s, conn, reply)
+    return C.neap_streams_high == high or not is_high(s, conn) or wait_low(s, slot, conn)
   end
 
   -- Handles the first of the bytes that are here. Returns how many those were; nil: no more now.
-  local function one(slot, conn, bytes, here, handled)
+  local function one(slot, conn, bytes, here, so_far)
     local epoch = bytes.epoch
     local message, consumed, name, detail = decode(bytes)
-    if not message then return incomplete(slot, conn, here, consumed, name, detail, handled) end
-    if type(consumed) ~= "number" or consumed < 1 or consumed > here
-      or floor(consumed) ~= consumed then
-      wrong_consumed(consumed, here)
-    end
+    if not message then return incomplete(slot, conn, here, consumed, name, detail, so_far) end
+    check_consumed(consumed, here)
     counts.messages = counts.messages + 1
     epochs[slot] = epoch
-    local reply, text, error_name, error_detail = handle(message, conn)
-    if reply ~= nil then
-      local high = C.neap_streams_high
-      send(s, conn, reply)
-      if C.neap_streams_high ~= high and is_high(s, conn) and not wait_low(s, slot, conn) then
-        return nil
-      end
-    elseif text ~= nil then
-      return refuse(s, slot, conn, tostring(text), error_name or "error", error_detail)
-    end
+    if not answer(slot, conn, handle(message, conn)) then return nil end
     views_done()
     return consumed
   end
 
-  local function several(slot, conn, bytes, here, handled)
-    while true do
-      local epoch = bytes.epoch
-      local consumed = one(slot, conn, bytes, here, handled)
-      if not consumed then return end
-      handled = handled + 1
-      bytes = fresh_view()
-      here = C.neap_reader_next(conn.reader_slot, conn.reader_gen, epoch, consumed, 1,
-        cast(view_t, bytes))
-      if here < 0 then return pause(s, slot, conn, here, bytes.size, handled) end
+  -- Handles all that are here, without a look at the reader in between: handled[slot] says how far
+  -- it is, and is false once a handler has read from the connection. Answers that are views of the
+  -- very bytes are sent together, as far as they are neighbours.
+  local function several(slot, conn, bytes, here, so_far)
+    local reader_slot, reader_gen, epoch = conn.reader_slot, conn.reader_gen, bytes.epoch
+    local high = C.neap_streams_high
+    local done = 0
+    epochs[slot] = epoch
+    while done < here do
+      handled[slot] = done
+      local message, consumed = decode(new_view(reader_slot, reader_gen, epoch, done, here - done))
+      if not message then break end
+      check_consumed(consumed, here - done)
+      counts.messages = counts.messages + 1
+      local reply, text, error_name, detail = handle(message, conn)
+      if conns[slot] ~= conn then return end
+      if plain and is_view(reply) and reply.epoch == epoch
+        and reply.slot == reader_slot then
+        hold(conn, reply)
+      elseif not (reply == nil and text == nil)
+        and not answer(slot, conn, reply, text, error_name, detail) then
+        return
+      end
+      so_far = so_far + 1
+      if handled[slot] ~= done then return step(slot, conn, epochs[slot], consumed, 1, so_far) end
+      done = done + consumed
+      views_done()
     end
+    send_held()
+    handled[slot] = false
+    if C.neap_streams_high ~= high and is_high(s, conn) and not wait_low(s, slot, conn) then
+      return
+    end
+    return step(slot, conn, epoch, done, 1, so_far)
   end
 
   -- Drops `done` bytes that were handled, and handles those behind them, once `want` are here.
-  function step(slot, conn, epoch, done, want, handled)
+  function step(slot, conn, epoch, done, want, so_far)
     local bytes = fresh_view()
     local here = C.neap_reader_next(conn.reader_slot, conn.reader_gen, epoch, done, want,
       cast(view_t, bytes))
-    if here < 0 then return pause(s, slot, conn, here, bytes.size, handled) end
-    if done > 0 and here >= SEVERAL * done then return several(slot, conn, bytes, here, handled) end
+    if here < 0 then return pause(s, slot, conn, here, bytes.size, so_far) end
+    if done > 0 and here >= SEVERAL * done then return several(slot, conn, bytes, here, so_far) end
     epoch = bytes.epoch
-    local consumed = one(slot, conn, bytes, here, handled)
-    if consumed then return step(slot, conn, epoch, consumed, 1, handled + 1) end
+    local consumed = one(slot, conn, bytes, here, so_far)
+    if consumed then return step(slot, conn, epoch, consumed, 1, so_far + 1) end
   end
 
   return step
@@ -270,10 +298,11 @@ local Worker = {}
 Worker.__index = function(worker, key)
   if key ~= "peer" or not worker.conn then return nil end
   local s, conn = worker.server, worker.conn
-  local size = C.neap_reader_buffered(conn.reader_slot, conn.reader_gen)
+  local before = handled[worker.slot] or 0
+  local size = C.neap_reader_buffered(conn.reader_slot, conn.reader_gen) - before
   local epoch = s.epochs[worker.slot]
   if size < 1 or not epoch then return conn.peer end
-  local bytes = new_view(conn.reader_slot, conn.reader_gen, epoch, 0, size)
+  local bytes = new_view(conn.reader_slot, conn.reader_gen, epoch, before, size)
   local ok, message = pcall(s.decode, bytes)
   return conn.peer .. (ok and message ~= nil and ", its message " .. task.shown(message) or "")
 end
@@ -343,6 +372,7 @@ local function worker_ended(ended)
   local s, slot, conn = worker.server, worker.slot, worker.conn
   if conn then s.busy_count = s.busy_count - 1 end
   if ended.ok then return end
+  send_held()
   if s.conns[slot] == conn then refuse(s, slot, conn, task.shown(ended.results[1]), "error") end
   local other = next_waiting(s)
   if other then
@@ -381,6 +411,14 @@ function State:ready(slot)
   if not self.working[slot] then give_to_worker(self, slot) end
 end
 
+--- A handler reads from its connection: from the message on that it was given.
+function State:drop_handled(slot, conn)
+  local bytes = fresh_view()
+  C.neap_reader_next(conn.reader_slot, conn.reader_gen, self.epochs[slot], handled[slot], 0,
+    cast(view_t, bytes))
+  self.epochs[slot], handled[slot] = bytes.epoch, false
+end
+
 --- A script has closed the connection.
 function State:left(slot, conn)
   forget(self, slot, conn, "closed")
@@ -409,7 +447,8 @@ function State:take(made)
     net.unserve(slot)
     return conn:close()
   end
-  self.conns[slot], self.working[slot], self.epochs[slot] = conn, false, false
+  -- all of them, so that they grow as arrays
+  self.conns[slot], self.working[slot], self.epochs[slot], handled[slot] = conn, false, 0, false
   self.open_count = self.open_count + 1
   self.counts.connections = self.counts.connections + 1
   if not self.open then -- look for bytes from now on
@@ -544,7 +583,8 @@ local metatable = {
 --- text, name, detail · encode(out, answer) } · handle(message, conn) → answer · open(conn) → what
 --- is sent first · close(conn, why): it has ended, why being nil (the peer was done), "reset",
 --- "timeout", "malformed", "oversized", "error", "stopped", "closed" (by the script), … ·
---- fail(conn, text, name, detail) → a last answer, when a message cannot be handled; it must not wait
+--- fail(conn, text, name, detail) → a last answer, when a message cannot be handled: it must not
+--- wait
 --- @param options? table timeout, idle_timeout, max_connections, backlog, no_delay, keepalive,
 --- reuse_port, dual_stack, mode: as for neap.listen · max_message, not max_read: bytes of one
 --- (1 MiB) · max_per_address: connections from one address (0: any number) · max_in_flight:

@@ -29,6 +29,7 @@ local band = require("bit").band
 local traceback = debug.traceback
 local type, pcall, tostring, error = type, pcall, tostring, error
 local keep_views = view.keep
+local before_wait = function() end
 
 local CANCELLED, TIMEOUT = C.NEAP_E_CANCELLED, C.NEAP_E_TIMEOUT
 local DRAIN_SECONDS = 2
@@ -339,12 +340,16 @@ local function cut_short(task, waited, registry, key)
   return code
 end
 
+--- Call something before a task waits. @param fn function
+function M.before_wait(fn) before_wait = fn end
+
 --- Give control up until somebody wakes the task, for so many seconds at most.
 --- @param seconds? number
 --- @param registry? table where the task is registered, under key: cleared if this raises
 --- @return integer code 0, or NEAP_E_TIMEOUT, NEAP_E_CANCELLED, NEAP_E_MEMORY
 function M.wait(task, seconds, registry, key)
   keep_views()
+  before_wait()
   local code, waited = CANCELLED, false
   if not task.cut then
     waited = true

@@ -279,7 +279,7 @@ static void consume(struct neap_reader *r, uint32_t n)
 {
     r->start += n;
     r->searched = 0;
-    next_epoch(r);
+    r->taken_at = next_epoch(r);
     moved(r);
 }
 
@@ -401,7 +401,9 @@ int neap_reader_next(uint32_t slot, uint32_t gen, uint32_t epoch, uint32_t done,
 {
     struct neap_reader *r = neap_reader_of(slot, gen);
     if (!r) return NEAP_E_STALE;
-    if (done && r->epoch == epoch && done <= unread(r)) consume(r, done);
+    /* epochs have 31 bits, and go round */
+    bool untouched = (int32_t)((r->taken_at - epoch) << 1) <= 0;
+    if (done && untouched && done <= unread(r)) consume(r, done);
     int result = check(r, want);
     if (result == NEAP_OK) result = gather(r, want);
     *view = (struct neap_view){slot, gen, next_epoch(r), 0, unread(r)};

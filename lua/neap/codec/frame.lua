@@ -9,8 +9,9 @@
 
 local abi = require("neap.abi")
 local check = require("neap.check")
+local put = require("neap.put")
 
-local size_of = require("neap.put").size_of
+local size_of = put.size_of
 local tostring = tostring
 
 local M = {}
@@ -120,8 +121,6 @@ end
 
 -- ---- encoding ----
 
-local function put(out, x) return out:put(x) end
-
 local function check_size(x, max)
   local n = size_of(x, "frame: encode: the message")
   if n > max then
@@ -192,7 +191,7 @@ function M.new(options)
   else
     check.raise("neap.codec.frame: there is no length " .. tostring(kind))
   end
-  if given.whole then encode = put end
+  if given.whole then encode = put.plain end
   return { decode = decode, encode = encode }
 end
 

@@ -6,7 +6,8 @@ local M = {}
 
 local minimal = [[ const char *neap_header(void); ]]
 
--- Handles as scripts hold them: their fields can be read and not written.
+-- Handles as scripts hold them: their fields can be read and not written. What changes in a
+-- connection is changed by way of its `fields`.
 local handles = [[
 struct neap_lua_slice { const uint32_t slot; const uint32_t gen; };
 struct neap_lua_pool { const uint32_t slot; const uint32_t gen; };
@@ -20,6 +21,12 @@ struct neap_lua_listener { const uint32_t slot; const uint32_t gen; };
 struct neap_lua_stream {
   const uint32_t slot; const uint32_t gen;
   const uint32_t reader_slot; const uint32_t reader_gen;
+  const uint32_t epoch; const int32_t handled;
+};
+struct neap_lua_stream_fields {
+  uint32_t slot; uint32_t gen; uint32_t reader_slot; uint32_t reader_gen;
+  uint32_t epoch;  /* of the reader, when the message was found that is being handled */
+  int32_t handled; /* unread bytes in front of that which were, too; -1: those are dropped */
 };
 ]]
 

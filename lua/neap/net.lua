@@ -46,6 +46,11 @@ local timeouts = {} -- seconds that a wait may take, by slot of the connection
 local kept = {}     -- connections that outlive their handler: slot → gen
 local served = {}   -- by slot of a connection: the server that has its messages handled
 
+-- No entry where there was none: LuaJIT makes one for a nil, too.
+local function set_timeout(slot, seconds)
+  if timeouts[slot] ~= seconds then timeouts[slot] = seconds end
+end
+
 local function wake_reader(slot)
   local waiting = readers[slot]
   if waiting then return task.wake(waiting, 0) end
@@ -125,22 +130,18 @@ local function check_stream(self, name)
   if self.slot == held_slot then send_held() end
 end
 
---- By slot of a connection: how many of its unread bytes serve has handled, and not dropped yet;
---- false: it drops each message when that is handled.
-local handled = {}
-M.handled = handled
-
--- Who reads from a connection reads what is not handled.
+-- Who reads from a connection reads what serve has not handled.
 local function check_reading(self, name)
   check_stream(self, name)
-  if handled[self.slot] and name ~= "buffered" then
-    served[self.slot]:drop_handled(self.slot, self)
-  end
+  if self.handled >= 0 and name ~= "buffered" then M.drop_handled(self) end
+end
+
+local function new_stream(made)
+  return stream_t(made.stream.slot, made.stream.gen, made.reader.slot, made.reader.gen, 0, -1)
 end
 
 local function take_connection(made)
-  return ffi.gc(stream_t(made.stream.slot, made.stream.gen, made.reader.slot, made.reader.gen),
-    C.neap_stream_finalize)
+  return ffi.gc(new_stream(made), C.neap_stream_finalize)
 end
 
 -- Nobody else may wait for the same.
@@ -168,7 +169,7 @@ local function wait_writable(slot, what, seconds)
 end
 
 reader.install(Stream, { name = "conn", fill = fill, check = check_reading, tell = peer_of,
-  handled = function(self) return handled[self.slot] or 0 end })
+  handled = function(self) return self.handled > 0 and self.handled or 0 end })
 
 local function failed(self, what, code)
   return errors.failure(peer_of(self) .. ": " .. what, code)
@@ -385,7 +386,7 @@ function Stream:set_timeout(seconds)
   check_stream(self, "set_timeout")
   if seconds ~= nil then check.seconds(seconds, "conn:set_timeout: seconds") end
   if C.neap_stream_queued(self.slot, self.gen) == STALE then return end
-  timeouts[self.slot] = seconds
+  set_timeout(self.slot, seconds)
 end
 
 --- Lets the connection outlive its handler; somebody else closes it.
@@ -520,7 +521,7 @@ local function accept_some(slot)
   for _ = 1, ACCEPT_AT_ONCE do
     local code = C.neap_listener_accept(slot, acceptor.gen, made)
     if code < 0 then return accept_failed(acceptor, code) end
-    timeouts[made.stream.slot] = acceptor.timeout
+    set_timeout(made.stream.slot, acceptor.timeout)
     acceptor:take(made)
   end
 end
@@ -591,7 +592,7 @@ M.listen_defaults = listen_defaults
 --- task while nothing comes.
 function M.serve(server, made)
   served[made.stream.slot] = server
-  return stream_t(made.stream.slot, made.stream.gen, made.reader.slot, made.reader.gen)
+  return new_stream(made)
 end
 
 --- The server ends it: it is not told when the connection closes.
@@ -645,7 +646,7 @@ function M.connect(address, options)
   local code = C.neap_stream_connect(loop, home.slot, home.gen, address, given, made)
   if code < 0 then return errors.failure("connect to " .. address, code) end
   local conn = take_connection(made)
-  timeouts[conn.slot] = timeout
+  set_timeout(conn.slot, timeout)
   local went, result = pcall(connected, conn)
   if went and result == 0 then return conn end
   conn:close()
@@ -666,7 +667,8 @@ function M.pair(options)
   local code = C.neap_stream_pair(loop, home.slot, home.gen, given, made)
   if code < 0 then return errors.failure("neap.testing.pair", code) end
   local one, other = take_connection(made[0]), take_connection(made[1])
-  timeouts[one.slot], timeouts[other.slot] = timeout, timeout
+  set_timeout(one.slot, timeout)
+  set_timeout(other.slot, timeout)
   return one, other
 end
 

@@ -26,7 +26,7 @@ local type, larger, pcall, error = type, math.max, pcall, error
 local newproxy, getmetatable = newproxy, getmetatable
 local I32 = 0x7fffffff
 local MAX = C.NEAP_MAX_READ_BYTES
-local new_view = view.new
+local own_view = view.own
 
 local M = {}
 
@@ -185,7 +185,7 @@ function M.install(methods, kind)
     check_self(self, "peek")
     whole(n, 0x1p53, peek_n)
     local code = peek(self, n < U32 and n or U32)
-    if code >= 0 then return new_view(self.reader_slot, self.reader_gen, code, 0, n) end
+    if code >= 0 then return own_view(self.reader_slot, self.reader_gen, code, 0, n) end
     return failed(self, code, ("peek at %d bytes"):format(n))
   end
 

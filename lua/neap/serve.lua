@@ -35,7 +35,8 @@ local SWEEPS = 8        -- looks at unfinished messages while one may be so for 
 
 local fresh_view, new_view, is_slice = view.fresh, view.new, slice.is_slice
 local keep_views, views_done, is_view = view.keep, view.done, view.is_view
-local hold, send_held, handled = net.hold, net.send_held, net.handled
+local hold, send_held = net.hold, net.send_held
+local fields_t = ffi.typeof("struct neap_lua_stream_fields *") -- of a connection
 local view_t, cast = ffi.typeof("struct neap_view *"), ffi.cast
 local type, next, tostring, pcall, floor = type, next, tostring, pcall, math.floor
 local WAITS = "waits" -- a connection for which no worker is free
@@ -64,7 +65,8 @@ end
 
 -- The connection is closed. Who waits for the last one goes on.
 local function forget(s, slot, conn, why)
-  s.conns[slot], s.working[slot], s.begun[slot], handled[slot] = false, false, nil, false
+  s.conns[slot], s.working[slot], s.begun[slot] = false, false, nil
+  cast(fields_t, conn).handled = -1
   s.open_count = s.open_count - 1
   local host = s.hosts[slot]
   if host then
@@ -204,7 +206,7 @@ end
 local function stepper(s)
   local decode, handle, plain = s.decode, s.handle, s.encode == put.plain
   local max_message = s.max_message
-  local counts, conns, epochs = s.counts, s.conns, s.epochs
+  local counts, conns = s.counts, s.conns
   local step
 
   local function incomplete(slot, conn, here, need, name, detail, so_far)
@@ -232,22 +234,22 @@ local function stepper(s)
     if not message then return incomplete(slot, conn, here, consumed, name, detail, so_far) end
     check_consumed(consumed, here)
     counts.messages = counts.messages + 1
-    epochs[slot] = epoch
+    cast(fields_t, conn).epoch = epoch
     if not answer(slot, conn, handle(message, conn)) then return nil end
     views_done()
     return consumed
   end
 
-  -- Handles all that are here, without a look at the reader in between: handled[slot] says how far
-  -- it is, and is false once a handler has read from the connection. Answers that are views of the
-  -- very bytes are sent together, as far as they are neighbours.
+  -- Handles all that are here, without a look at the reader in between: conn.handled says how far
+  -- it is, and is negative once a handler has read from the connection. Answers that are views of
+  -- the very bytes are sent together, as far as they are neighbours.
   local function several(slot, conn, bytes, here, so_far)
     local reader_slot, reader_gen, epoch = conn.reader_slot, conn.reader_gen, bytes.epoch
     local high = C.neap_streams_high
-    local done = 0
-    epochs[slot] = epoch
+    local fields, done = cast(fields_t, conn), 0
+    fields.epoch = epoch
     while done < here do
-      handled[slot] = done
+      fields.handled = done
       local message, consumed = decode(new_view(reader_slot, reader_gen, epoch, done, here - done))
       if not message then break end
       check_consumed(consumed, here - done)
@@ -262,12 +264,12 @@ local function stepper(s)
         return
       end
       so_far = so_far + 1
-      if handled[slot] ~= done then return step(slot, conn, epochs[slot], consumed, 1, so_far) end
+      if conn.handled ~= done then return step(slot, conn, conn.epoch, consumed, 1, so_far) end
       done = done + consumed
       views_done()
     end
     send_held()
-    handled[slot] = false
+    fields.handled = -1
     if C.neap_streams_high ~= high and is_high(s, conn) and not wait_low(s, slot, conn) then
       return
     end
@@ -298,11 +300,10 @@ local Worker = {}
 Worker.__index = function(worker, key)
   if key ~= "peer" or not worker.conn then return nil end
   local s, conn = worker.server, worker.conn
-  local before = handled[worker.slot] or 0
+  local before = conn.handled > 0 and conn.handled or 0
   local size = C.neap_reader_buffered(conn.reader_slot, conn.reader_gen) - before
-  local epoch = s.epochs[worker.slot]
-  if size < 1 or not epoch then return conn.peer end
-  local bytes = new_view(conn.reader_slot, conn.reader_gen, epoch, before, size)
+  if size < 1 then return conn.peer end
+  local bytes = new_view(conn.reader_slot, conn.reader_gen, conn.epoch, before, size)
   local ok, message = pcall(s.decode, bytes)
   return conn.peer .. (ok and message ~= nil and ", its message " .. task.shown(message) or "")
 end
@@ -411,17 +412,17 @@ function State:ready(slot)
   if not self.working[slot] then give_to_worker(self, slot) end
 end
 
---- A handler reads from its connection: from the message on that it was given.
-function State:drop_handled(slot, conn)
-  local bytes = fresh_view()
-  C.neap_reader_next(conn.reader_slot, conn.reader_gen, self.epochs[slot], handled[slot], 0,
-    cast(view_t, bytes))
-  self.epochs[slot], handled[slot] = bytes.epoch, false
-end
-
 --- A script has closed the connection.
 function State:left(slot, conn)
   forget(self, slot, conn, "closed")
+end
+
+-- A handler reads from its connection: from the message on that it was given.
+function net.drop_handled(conn)
+  local fields, bytes = cast(fields_t, conn), fresh_view()
+  C.neap_reader_next(conn.reader_slot, conn.reader_gen, conn.epoch, conn.handled, 0,
+    cast(view_t, bytes))
+  fields.epoch, fields.handled = bytes.epoch, -1
 end
 
 local function over_per_address(s, slot, conn)
@@ -447,8 +448,7 @@ function State:take(made)
     net.unserve(slot)
     return conn:close()
   end
-  -- all of them, so that they grow as arrays
-  self.conns[slot], self.working[slot], self.epochs[slot], handled[slot] = conn, false, 0, false
+  self.conns[slot], self.working[slot] = conn, false
   self.open_count = self.open_count + 1
   self.counts.connections = self.counts.connections + 1
   if not self.open then -- look for bytes from now on
@@ -531,7 +531,7 @@ local function new_state(protocol, own, origin)
     decode = protocol.codec.decode, encode = protocol.codec.encode or no_encode,
     handle = limited(protocol.handle, own.handle_timeout),
     open = protocol.open, close = protocol.close, fail = protocol.fail,
-    conns = {}, working = {}, epochs = {}, -- by slot of the connection
+    conns = {}, working = {}, -- by slot of the connection
     begun = {}, fresh = {}, hosts = {}, per_host = {}, open_count = 0,
     idle = {}, idle_count = 0, busy_count = 0,
     waiting = {}, first = 1, last = 0, -- slots that wait for a worker

@@ -3,8 +3,8 @@
 --- A view is borrowed: it costs no memory and no counting, and it is stale after the next read,
 --- peek or skip on its reader, which every use of it finds out. `retain` makes a slice of it.
 ---
---- Views are made by the million, and looked at for a moment: so the objects come from a ring, and
---- are used again. A task that waits may still need those that it has made, so the ring gives them
+--- Servers make them by the million, and look at each for a moment: so theirs, and parts of views,
+--- come from a ring of objects, and are used again. A task that waits may still need those that it has made, so the ring gives them
 --- up then (`keep`); who hands a view to a function that may use it until it returns says
 --- afterwards that they are free (`done`). A script that keeps one for longer finds it stale, until
 --- the ring has come round: a mistake of the script, and never one of memory.
@@ -75,8 +75,11 @@ end
 
 M.fresh = fresh
 
---- A view that neap_reader_peek() gave.
+--- A view from the ring: reader_slot, reader_gen, epoch, at, size.
 M.new = new
+
+--- One that nobody else uses again.
+M.own = view_t
 
 local function check_self(self, name)
   if not istype(view_t, self) then

@@ -178,7 +178,7 @@ void neap_loop_flush(struct neap_loop *loop)
     while (loop->chores.next != &loop->chores) {
         struct neap_chore *chore = neap_owner_of(loop->chores.next, struct neap_chore, link);
         take_out(&chore->link);
-        chore->run(chore); /* chore may be gone after this call */
+        loop->run_chore(chore); /* chore may be gone after this call */
     }
 }
 

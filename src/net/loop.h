@@ -34,7 +34,6 @@ struct neap_mark {
 
 struct neap_chore {
     struct neap_link link;
-    void (*run)(struct neap_chore *chore);
 };
 
 struct neap_alarm {
@@ -47,6 +46,7 @@ struct neap_loop {
     struct neap_loop *next; /* private: loops of the process */
     void *ev;
     struct neap_link marks, chores, alarms;
+    void (*run_chore)(struct neap_chore *chore); /* rw: by streams, the only ones that have any */
     uint32_t mark_count;
     uint32_t chore_count;
     uint64_t queued_bytes; /* rw: by streams, since the last flush */

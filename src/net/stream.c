@@ -299,7 +299,7 @@ int neap_stream_adopt(struct neap_loop *loop, struct neap_pool *pool,
     s->peer = arrival->peer;
     s->listener = arrival->listener;
     s->mark.slot = s->slot;
-    s->flush.run = on_flush;
+    loop->run_chore = on_flush;
     s->linger.ring = on_linger_end;
     s->connect_result = arrival->connecting ? NEAP_E_AGAIN : NEAP_OK;
     neap_watch_init(&s->watch, s->fd, on_ready);

@@ -49,7 +49,7 @@ LUA_DIRS  = $(wildcard lua examples spec tools bench)
 # `make V=1` shows the commands.
 say = $(if $(V),,@echo "  $(1)"; )
 
-.PHONY: all setup run test test-interpreted tests asan valgrind soak mutants lint format layers abi bench benches prove install uninstall clean help force
+.PHONY: all setup run test test-interpreted tests asan valgrind soak mutants lint format layers abi bench bench-peers bench-check benches prove install uninstall clean help force
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -103,6 +103,15 @@ abi: $(BUILD)/libneap.so ## check src/neap.h against the compiler and against th
 
 bench: all benches ## measure echo against plain C
 	@bench/table echo
+
+bench-peers: all benches ## and beside other servers, which it gets from Debian's packages
+	@bench/peers/setup
+	@bench/table echo --peers --syscalls --turns 40 --loads '64x64x1 64x16384x1 512x64x1 5000x64x1'
+	@bench/table relay --peers --syscalls --turns 40
+
+bench-check: all benches ## fail where an operation or a message takes 5 % more instructions
+	@bench/micro --check
+	@bench/instructions --check
 
 benches: $(BENCHES)
 

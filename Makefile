@@ -43,7 +43,7 @@ TEST_C    = $(wildcard spec/c/*_test.c)
 TEST_OBJS = $(call object,$(filter-out $(TEST_C),$(wildcard spec/c/*.c)))
 TESTS     = $(patsubst spec/c/%.c,$(BUILD)/spec/%,$(TEST_C))
 BENCHES   = $(patsubst bench/%.c,$(BUILD)/bench/%,$(wildcard bench/*.c))
-C_FILES   = $(wildcard src/*.h src/*/*.[ch] spec/c/*.[ch] bench/*.[ch] examples/c/*.c)
+C_FILES   = $(wildcard src/*.h src/*/*.[ch] spec/c/*.[ch] bench/*.[ch] bench/preload/*.c examples/c/*.c)
 LUA_DIRS  = $(wildcard lua examples spec tools bench)
 
 # `make V=1` shows the commands.
@@ -113,7 +113,7 @@ bench-check: all benches ## fail where an operation or a message takes 5 % more 
 	@bench/micro --check
 	@bench/instructions --check
 
-benches: $(BENCHES)
+benches: $(BENCHES) $(BUILD)/bench/seed.so
 
 prove: ## make test and make run in a fresh Debian 12 (as root)
 	@tools/prove-in-chroot
@@ -152,6 +152,10 @@ $(BUILD)/spec/%: $(BUILD)/obj/spec/c/%.o $(TEST_OBJS) $(LIB_OBJS)
 $(BUILD)/bench/%: $(BUILD)/obj/bench/%.o
 	@mkdir -p $(@D)
 	$(call say,LD $@)$(CC) $(FLAGS) -o $@ $^ -lev -lm -pthread $(LDFLAGS)
+
+$(BUILD)/bench/seed.so: $(BUILD)/obj/bench/preload/seed.o
+	@mkdir -p $(@D)
+	$(call say,LD $@)$(CC) $(FLAGS) -shared -o $@ $^ -ldl $(LDFLAGS)
 
 $(BUILD)/bench/micro_c: $(LIB_OBJS) # what it measures is partly hidden
 

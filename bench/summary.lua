@@ -172,8 +172,8 @@ end
 local function print_latency_verdict(load, options)
   local base, ours = load.by_name[BASE], load.by_name[OURS]
   local rounds = turns.count(base)
-  print(("\n%d messages/s are begun, half of what the slower one can do; medians of %d rounds of "
-    .. "%d ms."):format(load.rate, rounds, options.turn_ms))
+  print(("\n%d messages/s are begun, %d %% of what the slower one can do; medians of %d rounds of "
+    .. "%d ms."):format(load.rate, load.share, rounds, options.turn_ms))
   if rounds < LATENCY_ROUNDS_MIN or options.turn_ms < LATENCY_TURN_MIN_MS then
     print(("No verdict: that takes %d rounds of %d ms."):format(LATENCY_ROUNDS_MIN,
       LATENCY_TURN_MIN_MS))

@@ -87,12 +87,12 @@ function Load:add(fields)
   elseif fields[1] == "skipped" then
     self:target(fields[2]).skipped = fields[3]
   elseif fields[1] == "rate" then
-    self.rate = tonumber(fields[2])
+    self.rate, self.share = tonumber(fields[2]), tonumber(fields[3])
   end
 end
 
 --- Loads in the order of their lines "load"; without one there is just one load.
---- @return table[] loads list, by_name (of targets) · connections, size, at_once · rate
+--- @return table[] loads list, by_name (of targets) · connections, size, at_once · rate, share (%)
 function M.read(lines)
   local loads = {}
   local function next_load(connections, size, at_once)

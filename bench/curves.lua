@@ -39,7 +39,7 @@ local function show(name, spec, names, rows, value, format)
     end
     if #points > 0 then
       spec.series[#spec.series + 1] = { name = series, points = points,
-        dashed = series == BASE or series == AGAIN }
+        dashed = series:find(BASE, 1, true) ~= nil, colour = spec.colours and spec.colours[series] }
     end
   end
   local file = assert(io.open(("%s/%s.svg"):format(directory, name), "w"))
@@ -111,10 +111,13 @@ function draw.pipelining(lines)
     "64 connections × 64 bytes, more and more at once")
 end
 
-local LATENCIES = { { "p50", "p50" }, { "p99", "p99" }, { "p999", "p99.9" }, { "p9999", "p99.99" } }
+local LATENCIES = {
+  { "p50", "p50", "#1f77b4" }, { "p99", "p99", "#2ca02c" }, { "p999", "p99.9", "#ff7f0e" },
+  { "p9999", "p99.99", "#d62728" },
+}
 
 function draw.latency(lines)
-  local by_rate, rows, names, fields = {}, {}, {}, {}
+  local by_rate, rows, names, fields, colours = {}, {}, {}, {}, {}
   for _, load in ipairs(turns.read(lines)) do
     if load.rate then
       rows[#rows + 1] = load.share
@@ -124,10 +127,10 @@ function draw.latency(lines)
   for _, pair in ipairs(LATENCIES) do
     for _, server in ipairs { "neap", BASE } do
       local name = server .. ", " .. pair[2]
-      names[#names + 1], fields[name] = name, { server, pair[1] }
+      names[#names + 1], fields[name], colours[name] = name, { server, pair[1] }, pair[3]
     end
   end
-  show("latency", { title = "Latency: 64 connections × 64 bytes, open loop",
+  show("latency", { title = "Latency: 64 connections × 64 bytes, open loop", colours = colours,
     x = { label = "load, % of the capacity of the slower one" },
     y = { label = "µs from when it was due", log = true } }, names, rows,
     function(name, x)

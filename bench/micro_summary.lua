@@ -1,7 +1,8 @@
 -- Reads what bench/micro measured and prints the Markdown table, or checks or writes the
 -- recorded instruction counts.
 --
---   luajit micro_summary.lua table|quick|check|record RECORDED ROWS COUNTS
+--   luajit bench/micro_summary.lua table|quick|check|record RECORDED ROWS COUNTS
+--   luajit bench/micro_summary.lua watched RECORDED ROWS    prints the rows that check looks at
 --
 -- ROWS: name, what, goal in ns (0: none), ns, bytes of garbage ("-": C makes none), unit.
 -- COUNTS and RECORDED: name, instructions an operation. All tab-separated.
@@ -69,8 +70,16 @@ local function watched(rows, counts)
   return list
 end
 
-local rows, counts = read_lines(rows_path), recorded.read(counts_path)
+local rows = read_lines(rows_path)
 assert(#rows > 0, "nothing was measured")
+if mode == "watched" then
+  for _, row in ipairs(rows) do
+    if not unwatched[row[1]] then print(table.concat(row, "\t")) end
+  end
+  os.exit(0)
+end
+
+local counts = recorded.read(counts_path)
 if mode == "check" then
   os.exit(recorded.check(recorded_path, watched(rows, counts)) and 0 or 1)
 elseif mode == "record" then

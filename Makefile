@@ -43,13 +43,13 @@ TEST_C    = $(wildcard spec/c/*_test.c)
 TEST_OBJS = $(call object,$(filter-out $(TEST_C),$(wildcard spec/c/*.c)))
 TESTS     = $(patsubst spec/c/%.c,$(BUILD)/spec/%,$(TEST_C))
 BENCHES   = $(patsubst bench/%.c,$(BUILD)/bench/%,$(wildcard bench/*.c))
-C_FILES   = $(wildcard src/*.h src/*/*.[ch] spec/c/*.[ch] bench/*.[ch] examples/c/*.c)
+C_FILES   = $(wildcard src/*.h src/*/*.[ch] spec/c/*.[ch] bench/*.[ch] bench/preload/*.c examples/c/*.c)
 LUA_DIRS  = $(wildcard lua examples spec tools bench)
 
 # `make V=1` shows the commands.
 say = $(if $(V),,@echo "  $(1)"; )
 
-.PHONY: all setup run test test-interpreted tests asan valgrind soak mutants lint format layers abi bench benches prove install uninstall clean help force
+.PHONY: all setup run test test-interpreted tests asan valgrind soak mutants lint format layers abi bench bench-peers bench-check benches prove install uninstall clean help force
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -104,7 +104,16 @@ abi: $(BUILD)/libneap.so ## check src/neap.h against the compiler and against th
 bench: all benches ## measure echo against plain C
 	@bench/table echo
 
-benches: $(BENCHES)
+bench-peers: all benches ## and beside other servers, which it gets from Debian's packages
+	@bench/peers/setup
+	@bench/table echo --peers --syscalls --turns 40 --loads '64x64x1 64x16384x1 512x64x1 5000x64x1'
+	@bench/table relay --peers --syscalls --turns 40
+
+bench-check: all benches ## fail where an operation or a message takes 5 % more instructions
+	@bench/micro --check
+	@bench/instructions --check
+
+benches: $(BENCHES) $(BUILD)/bench/seed.so
 
 prove: ## make test and make run in a fresh Debian 12 (as root)
 	@tools/prove-in-chroot
@@ -143,6 +152,10 @@ $(BUILD)/spec/%: $(BUILD)/obj/spec/c/%.o $(TEST_OBJS) $(LIB_OBJS)
 $(BUILD)/bench/%: $(BUILD)/obj/bench/%.o
 	@mkdir -p $(@D)
 	$(call say,LD $@)$(CC) $(FLAGS) -o $@ $^ -lev -lm -pthread $(LDFLAGS)
+
+$(BUILD)/bench/seed.so: $(BUILD)/obj/bench/preload/seed.o
+	@mkdir -p $(@D)
+	$(call say,LD $@)$(CC) $(FLAGS) -shared -o $@ $^ -ldl $(LDFLAGS)
 
 $(BUILD)/bench/micro_c: $(LIB_OBJS) # what it measures is partly hidden
 

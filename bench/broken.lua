@@ -19,6 +19,11 @@ local faults = {
   extra = function(bytes) return bytes .. bytes:sub(1, 1) end,
   silent = function() return "" end,
   close = function() return nil end,
+  late = function(bytes) -- and all other connections with it
+    local over = os.clock() + 0.1
+    while os.clock() < over do end
+    return bytes
+  end,
 }
 
 local fault = assert(faults[wrong], "no such fault")

@@ -9,6 +9,6 @@ for i = 1, count do
   assert(conn:read(5)):release()
   connections[i] = conn
 end
-print("connected " .. #connections)
+print("connected " .. #connections .. "\nlistening on " .. address) -- as bench/lib.sh waits for it
 io.stdout:flush()
 neap.sleep(60)

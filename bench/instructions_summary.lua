@@ -1,12 +1,14 @@
 -- Reads what callgrind counted and prints the Markdown table of instructions a message.
 --
---   luajit instructions_summary.lua [functions] < counts
+--   luajit bench/instructions_summary.lua table|profile|check|record RECORDED < counts
 --
 -- A line of counts: case, messages, and two files of callgrind, tab-separated; the messages are
--- what the second has more than the first. `functions`: how many of those with the most
--- instructions to list for each case.
+-- what the second has more than the first. Of several lines with one case the least counts.
 
-local functions_max = tonumber(arg[1] or 0)
+local recorded = dofile("bench/recorded.lua")
+
+local mode, recorded_path = unpack(arg)
+local FUNCTIONS_MAX = 25 -- with the most instructions, listed for each case
 
 -- Where an object's instructions are counted, by a pattern of its path. What LuaJIT compiled
 -- has no object.
@@ -73,13 +75,12 @@ local function print_functions(row)
   print(("\n### %s\n"):format(row.case))
   print_row { "function", "instructions/msg" }
   print("|---|---:|")
-  for i = 1, math.min(functions_max, #list) do
+  for i = 1, math.min(FUNCTIONS_MAX, #list) do
     print_row { "`" .. list[i][1] .. "`", ("%.1f"):format(list[i][2]) }
   end
 end
 
-local rows = {}
-for line in io.lines() do
+local function read_row(line)
   local case, messages, few, many = line:match("^(.-)\t(%d+)\t(.-)\t(.-)$")
   local before_columns, before = read_costs(few)
   local by_column, by_function = read_costs(many)
@@ -89,18 +90,52 @@ for line in io.lines() do
     row[i] = (by_column[i] - before_columns[i]) / row.messages
     row.sum = row.sum + row[i]
   end
-  rows[#rows + 1] = row
+  return row
 end
 
-local heading = { "case", "instructions/msg" }
-for _, column in ipairs(columns) do heading[#heading + 1] = column[1] end
-print_row(heading)
-print("|---|" .. ("---:|"):rep(#heading - 1))
-for _, row in ipairs(rows) do
-  local cells = { row.case, ("%.0f"):format(row.sum) }
-  for i = 1, #columns do cells[#cells + 1] = ("%.0f"):format(row[i]) end
-  print_row(cells)
+-- Of the starts of a server, the one with the fewest; `most` is the one with the most.
+local function read_rows(lines)
+  local rows, by_case = {}, {}
+  for line in lines do
+    local row = read_row(line)
+    local best = by_case[row.case]
+    if not best then
+      rows[#rows + 1] = row
+      by_case[row.case], row.place, row.most = row, #rows, row.sum
+    else
+      local most = math.max(best.most, row.sum)
+      if row.sum < best.sum then
+        rows[best.place], by_case[row.case], row.place = row, row, best.place
+        best = row
+      end
+      best.most = most
+    end
+  end
+  return rows
 end
-if functions_max > 0 then
-  for _, row in ipairs(rows) do print_functions(row) end
+
+local function print_table(rows)
+  local heading = { "case", "instructions/msg", "most" }
+  for _, column in ipairs(columns) do heading[#heading + 1] = column[1] end
+  print_row(heading)
+  print("|---|" .. ("---:|"):rep(#heading - 1))
+  for _, row in ipairs(rows) do
+    local cells = { row.case, ("%.0f"):format(row.sum), ("%.0f"):format(row.most) }
+    for i = 1, #columns do cells[#cells + 1] = ("%.0f"):format(row[i] + 0) end
+    print_row(cells)
+  end
+end
+
+local rows = read_rows(io.lines())
+local sums = {}
+for i, row in ipairs(rows) do sums[i] = { row.case, row.sum } end
+if mode == "check" then
+  os.exit(recorded.check(recorded_path, sums) and 0 or 1)
+elseif mode == "record" then
+  recorded.write(recorded_path, "bench/instructions --record", sums)
+else
+  print_table(rows)
+  if mode == "profile" then
+    for _, row in ipairs(rows) do print_functions(row) end
+  end
 end

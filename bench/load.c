@@ -23,6 +23,12 @@
  * --messages N ends a turn once so many are back, not at a time: for counting
  * instructions, where time says nothing.
  *
+ * --rate N is an open loop: N messages a second are begun in all, at even distances and
+ * on one connection after the other, whether or not answers have come. Latency counts
+ * from the time at which a message was due, so neither a server that holds the loader
+ * up nor a late loader hides what a client would have waited. It does not sleep
+ * between messages: it is always busy.
+ *
  * Loopback only: a load generator that reaches other machines is a weapon. */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -43,6 +49,7 @@
 #include <unistd.h>
 
 #include "histogram.h"
+#include "pattern.h"
 
 enum {
     TARGETS_MAX = 16,
@@ -50,29 +57,25 @@ enum {
     PIPELINE_MAX = 1024,
     MESSAGE_MAX_BYTES = 1 << 20,
     MESSAGES_MAX = 1 << 30,
-    FRAME_HEADER_BYTES = 8,
-    FRAME_ECHO = 1,
     TURNS_MAX = 1000000,
     TURN_MAX_MS = 60000,
     NAME_MAX_BYTES = 64,
-    CHUNK_BYTES = 64 * 1024,  /* the most that one send or one recv moves */
-    PATTERN_PERIOD = 65521,   /* prime, so that no power of two hides a shift */
-    CONNECTION_STRIDE = 7919, /* neighbours start elsewhere in the pattern */
     EVENTS_MAX = 256,
     WAIT_MS = 100,
     STALL_S = 5,
 };
 
 static const uint64_t NS_PER_S = 1000000000;
+static const double quantiles[] = {0.5, 0.99, 0.999, 0.9999}; /* of latency, that are printed */
 
 struct options {
     int connections; /* for each target */
-    int size_bytes;
+    struct message message;
     int pipeline; /* messages that a connection sends at once */
     int turns;
     int turn_ms;
     int messages; /* after which a turn ends; 0: only the time does that */
-    bool frames;  /* each message has a header */
+    int rate;     /* messages a second that are begun; 0: when the last ones are back */
     bool has_beside;
     clockid_t beside_clock;
 };
@@ -85,7 +88,8 @@ struct conn {
     uint64_t sent;        /* offset up to which the kernel took them */
     uint64_t received;    /* offset up to which they came back */
     uint64_t progress_ns; /* when the last byte came, or when waiting began */
-    uint64_t started_ns;  /* when the messages up to goal began */
+    uint64_t started_ns;  /* when the messages up to goal began; of a closed loop */
+    uint64_t turn_first;  /* offset at which the turn's messages begin */
 };
 
 struct target {
@@ -100,7 +104,8 @@ struct target {
 
 struct turn {
     struct target *target;
-    uint64_t end_ns;
+    uint64_t begin_ns, end_ns;
+    uint64_t begun; /* messages, of an open loop */
     uint64_t messages_max;
     int waiting;   /* connections whose answer is not complete */
     bool draining; /* nothing more is begun */
@@ -109,10 +114,8 @@ struct turn {
 
 /* ro after parsing */
 static struct options options = {
-    .connections = 64, .size_bytes = 64, .pipeline = 1, .turns = 100, .turn_ms = 250};
-static unsigned char pattern[PATTERN_PERIOD + CHUNK_BYTES];
+    .connections = 64, .message = {.size_bytes = 64}, .pipeline = 1, .turns = 100, .turn_ms = 250};
 static unsigned char arrived[CHUNK_BYTES];
-static unsigned char composed[CHUNK_BYTES]; /* frames, until the next are composed */
 
 __attribute__((noreturn, format(printf, 1, 2))) static void die(const char *format, ...)
 {
@@ -143,78 +146,6 @@ static uint64_t now_ns(void)
     return clock_ns(CLOCK_MONOTONIC);
 }
 
-/* xorshift64: the same sequence in every run, so that a failure can be repeated. */
-static uint64_t random_next(void)
-{
-    static uint64_t state = UINT64_C(0x9e3779b97f4a7c15);
-    state ^= state << 13;
-    state ^= state >> 7;
-    state ^= state << 17;
-    return state;
-}
-
-/* The pattern is followed by its own beginning, so that any stretch of
- * CHUNK_BYTES can be sent from it, and compared with it, in one piece. */
-static void pattern_fill(void)
-{
-    for (size_t i = 0; i < sizeof pattern; i++)
-        pattern[i] =
-            i < PATTERN_PERIOD ? (unsigned char)(random_next() >> 32) : pattern[i - PATTERN_PERIOD];
-}
-
-static const unsigned char *pattern_at(const struct conn *c, uint64_t offset)
-{
-    uint64_t shift = (uint64_t)c->index * CONNECTION_STRIDE;
-    return pattern + (offset + shift) % PATTERN_PERIOD;
-}
-
-/* What a message takes on the way, its header included. */
-static uint64_t message_bytes(void)
-{
-    return (uint64_t)options.size_bytes + (options.frames ? FRAME_HEADER_BYTES : 0);
-}
-
-/* The bytes from `skip` on of the frame `number`, at most n. Returns how many. */
-static size_t compose_frame(const struct conn *c, uint64_t number, size_t skip, unsigned char *to,
-                            size_t n)
-{
-    size_t size = (size_t)options.size_bytes;
-    if (skip < FRAME_HEADER_BYTES) {
-        unsigned char header[FRAME_HEADER_BYTES] = {
-            (unsigned char)(size >> 24),
-            (unsigned char)(size >> 16),
-            (unsigned char)(size >> 8),
-            (unsigned char)size,
-            FRAME_ECHO >> 8,
-            FRAME_ECHO,
-            (unsigned char)(number >> 8),
-            (unsigned char)number,
-        };
-        size_t part = FRAME_HEADER_BYTES - skip;
-        if (part > n) part = n;
-        memcpy(to, header + skip, part);
-        return part;
-    }
-    skip -= FRAME_HEADER_BYTES;
-    size_t part = size - skip < n ? size - skip : n;
-    memcpy(to, pattern_at(c, number * size + skip), part);
-    return part;
-}
-
-/* The n bytes (CHUNK_BYTES at most) that the connection sends at an offset, and expects. Valid
- * until the next call. */
-static const unsigned char *bytes_at(const struct conn *c, uint64_t offset, size_t n)
-{
-    size_t done = 0;
-    if (!options.frames) return pattern_at(c, offset);
-    while (done < n) {
-        uint64_t at = offset + done;
-        done += compose_frame(c, at / message_bytes(), (size_t)(at % message_bytes()),
-                              composed + done, n - done);
-    }
-    return composed;
-}
-
 /* ---- one connection ------------------------------------------------------ */
 
 static void want_out(struct target *t, struct conn *c, bool on)
@@ -232,7 +163,8 @@ static void conn_send(struct target *t, struct conn *c)
     while (c->sent < c->goal) {
         uint64_t left = c->goal - c->sent;
         size_t chunk = left < CHUNK_BYTES ? (size_t)left : CHUNK_BYTES;
-        ssize_t n = send(c->fd, bytes_at(c, c->sent, chunk), chunk, MSG_NOSIGNAL);
+        ssize_t n =
+            send(c->fd, bytes_at(&options.message, c->index, c->sent, chunk), chunk, MSG_NOSIGNAL);
         if (n < 0 && errno == EINTR) continue;
         if (n < 0 && errno == EAGAIN) break;
         if (n < 0) die_at(t, c, c->sent, strerror(errno));
@@ -245,7 +177,7 @@ static void conn_send(struct target *t, struct conn *c)
 static void conn_begin(struct target *t, struct conn *c, uint64_t now)
 {
     c->started_ns = now;
-    c->goal += (uint64_t)options.pipeline * message_bytes();
+    c->goal += (uint64_t)options.pipeline * message_bytes(&options.message);
     conn_send(t, c);
 }
 
@@ -254,7 +186,7 @@ static void conn_verify(const struct target *t, const struct conn *c, size_t n)
     size_t i = 0;
     char what[64];
     if (c->received + n > c->sent) die_at(t, c, c->sent, "more bytes came back than were sent");
-    const unsigned char *expected = bytes_at(c, c->received, n);
+    const unsigned char *expected = bytes_at(&options.message, c->index, c->received, n);
     if (memcmp(arrived, expected, n) == 0) return;
     while (arrived[i] == expected[i]) i++;
     snprintf(what, sizeof what, "expected byte 0x%02x, got 0x%02x", expected[i], arrived[i]);
@@ -273,21 +205,54 @@ static size_t conn_receive(struct target *t, struct conn *c)
     return (size_t)n;
 }
 
+/* When the message `number` of an open loop is due. */
+static uint64_t due_ns(const struct turn *turn, uint64_t number)
+{
+    return turn->begin_ns + number * NS_PER_S / (uint64_t)options.rate;
+}
+
+/* When the `number`-th message of the connection in this turn was begun, or had to be. */
+static uint64_t begun_ns(const struct turn *turn, const struct conn *c, uint64_t number)
+{
+    if (options.rate == 0) return c->started_ns;
+    return due_ns(turn, number * (uint64_t)options.connections + (uint64_t)c->index);
+}
+
+static void note_latencies(struct turn *turn, const struct conn *c, size_t n, uint64_t now)
+{
+    uint64_t size = message_bytes(&options.message), before = c->received - c->turn_first;
+    for (uint64_t i = before / size; i < (before + n) / size; i++)
+        histogram_add(&turn->latency_ns, now - begun_ns(turn, c, i));
+}
+
 static void on_readable(struct turn *turn, struct conn *c)
 {
     size_t n = conn_receive(turn->target, c);
     if (n == 0) return;
-    uint64_t size = message_bytes(), now = now_ns();
-    uint64_t completed = (c->received + n) / size - c->received / size;
+    uint64_t now = now_ns();
+    note_latencies(turn, c, n, now);
     c->received += n;
     c->progress_ns = now;
-    for (uint64_t i = 0; i < completed; i++) histogram_add(&turn->latency_ns, now - c->started_ns);
     if (turn->latency_ns.total >= turn->messages_max) turn->draining = true;
     if (c->received < c->goal) return;
-    if (turn->draining)
+    if (turn->draining || options.rate > 0)
         turn->waiting--;
     else
         conn_begin(turn->target, c, now);
+}
+
+static void begin_due(struct turn *turn)
+{
+    uint64_t now = now_ns();
+    for (; due_ns(turn, turn->begun) <= now; turn->begun++) {
+        struct conn *c = &turn->target->conns[turn->begun % (uint64_t)options.connections];
+        if (c->received == c->goal) {
+            c->progress_ns = now;
+            turn->waiting++;
+        }
+        c->goal += message_bytes(&options.message);
+        conn_send(turn->target, c);
+    }
 }
 
 /* ---- one turn ------------------------------------------------------------ */
@@ -314,21 +279,31 @@ static void check_stall(const struct target *t, uint64_t now)
     }
 }
 
-/* Start all connections, keep them busy until the time is up, then wait until the
- * last answer is complete. Returns the duration, the wait included. */
-static uint64_t turn_drive(struct turn *turn)
+static void turn_begin(struct turn *turn)
 {
-    uint64_t begin = now_ns(), now = begin, stall_check = begin + NS_PER_S;
-    turn->end_ns = begin + (uint64_t)options.turn_ms * 1000000;
+    turn->begin_ns = now_ns();
+    turn->end_ns = turn->begin_ns + (uint64_t)options.turn_ms * 1000000;
     turn->messages_max = options.messages > 0 ? (uint64_t)options.messages : UINT64_MAX;
-    turn->waiting = options.connections;
+    turn->waiting = options.rate > 0 ? 0 : options.connections;
     for (int i = 0; i < options.connections; i++) {
         struct conn *c = &turn->target->conns[i];
+        c->turn_first = c->goal;
+        if (options.rate > 0) continue;
         c->progress_ns = now_ns();
         conn_begin(turn->target, c, c->progress_ns);
     }
-    while (turn->waiting > 0) {
-        poll_events(turn, WAIT_MS);
+}
+
+/* Keep all connections busy, or begin what is due, until the time is up; then wait until the last
+ * answer is complete. Returns the duration, the wait included. */
+static uint64_t turn_drive(struct turn *turn)
+{
+    turn_begin(turn);
+    uint64_t now = turn->begin_ns, stall_check = now + NS_PER_S;
+    while (turn->waiting > 0 || (options.rate > 0 && !turn->draining)) {
+        bool beginning = options.rate > 0 && !turn->draining;
+        if (beginning) begin_due(turn);
+        poll_events(turn, beginning ? 0 : WAIT_MS);
         now = now_ns();
         if (now >= turn->end_ns && options.messages == 0) turn->draining = true;
         if (now >= stall_check) {
@@ -336,7 +311,7 @@ static uint64_t turn_drive(struct turn *turn)
             stall_check = now + NS_PER_S;
         }
     }
-    return now - begin;
+    return now - turn->begin_ns;
 }
 
 /* The server goes to sleep a moment after its last answer, and only then is its
@@ -371,11 +346,11 @@ static void turn_run(struct target *t, int round)
     char server_text[32] = "-";
     if (t->has_clock) snprintf(server_text, sizeof server_text, "%.6f", (double)server / 1e9);
     const struct histogram *h = &turn.latency_ns;
-    printf("%d\t%s\t%llu\t%.6f\t%.6f\t%s\t%llu\t%llu\t%llu\n", round, t->name,
-           (unsigned long long)h->total, (double)duration / 1e9, (double)loader / 1e9, server_text,
-           (unsigned long long)histogram_quantile(h, 0.5),
-           (unsigned long long)histogram_quantile(h, 0.99),
-           (unsigned long long)histogram_quantile(h, 0.999));
+    printf("%d\t%s\t%llu\t%.6f\t%.6f\t%s", round, t->name, (unsigned long long)h->total,
+           (double)duration / 1e9, (double)loader / 1e9, server_text);
+    for (size_t i = 0; i < sizeof quantiles / sizeof *quantiles; i++)
+        printf("\t%llu", (unsigned long long)histogram_quantile(h, quantiles[i]));
+    putchar('\n');
     fflush(stdout);
 }
 
@@ -385,7 +360,7 @@ static void rounds_run(struct target *targets, int count)
     struct target *order[TARGETS_MAX];
     for (int i = 0; i < count; i++) order[i] = &targets[i];
     puts("round\ttarget\tmessages\tseconds\tloader_cpu_s\tserver_cpu_s\t"
-         "p50_ns\tp99_ns\tp999_ns");
+         "p50_ns\tp99_ns\tp999_ns\tp9999_ns");
     for (int round = 1; round <= options.turns; round++) {
         for (int i = count - 1; i > 0; i--) {
             int j = (int)((random_next() >> 32) % (uint64_t)(i + 1));
@@ -502,6 +477,7 @@ static void parse_options(int argc, char **argv)
                                           {"turns", required_argument, NULL, 't'},
                                           {"turn-ms", required_argument, NULL, 'm'},
                                           {"messages", required_argument, NULL, 'n'},
+                                          {"rate", required_argument, NULL, 'r'},
                                           {"beside", required_argument, NULL, 'b'},
                                           {"frames", no_argument, NULL, 'f'},
                                           {0}};
@@ -511,19 +487,22 @@ static void parse_options(int argc, char **argv)
         case 'c':
             options.connections = parse_number("--connections", optarg, CONNECTIONS_MAX);
             break;
-        case 's': options.size_bytes = parse_number("--size", optarg, MESSAGE_MAX_BYTES); break;
+        case 's':
+            options.message.size_bytes = (size_t)parse_number("--size", optarg, MESSAGE_MAX_BYTES);
+            break;
         case 'p': options.pipeline = parse_number("--pipeline", optarg, PIPELINE_MAX); break;
         case 't': options.turns = parse_number("--turns", optarg, TURNS_MAX); break;
         case 'm': options.turn_ms = parse_number("--turn-ms", optarg, TURN_MAX_MS); break;
         case 'n': options.messages = parse_number("--messages", optarg, MESSAGES_MAX); break;
-        case 'f': options.frames = true; break;
+        case 'r': options.rate = parse_number("--rate", optarg, MESSAGES_MAX); break;
+        case 'f': options.message.frames = true; break;
         case 'b':
             options.has_beside = true;
             options.beside_clock = cpu_clock_of("--beside", optarg);
             break;
         default:
             die("usage: load [--connections N] [--size BYTES] [--pipeline N] [--frames] "
-                "[--turns N] [--turn-ms N | --messages N] [--beside PID] "
+                "[--rate N] [--turns N] [--turn-ms N | --messages N] [--beside PID] "
                 "name=host:port[,pid] ...");
         }
     }

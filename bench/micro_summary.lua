@@ -1,21 +1,22 @@
 -- Reads what bench/micro measured and prints the Markdown table, or checks or writes the
 -- recorded instruction counts.
 --
---   luajit micro_summary.lua table|quick|check|record RECORDED ROWS COUNTS
+--   luajit bench/micro_summary.lua table|quick|check|record RECORDED ROWS COUNTS
+--   luajit bench/micro_summary.lua watched RECORDED ROWS    prints the rows that check looks at
 --
 -- ROWS: name, what, goal in ns (0: none), ns, bytes of garbage ("-": C makes none), unit.
 -- COUNTS and RECORDED: name, instructions an operation. All tab-separated.
 
-local MORE_MAX = 1.05     -- what an operation may take of the recorded instructions
+local recorded = dofile("bench/recorded.lua")
+
 local SHOWN_BYTES = 0.005 -- less garbage an operation is none: a new buf, once in many
 
 local mode, recorded_path, rows_path, counts_path = unpack(arg)
 
--- Lists of fields; none when the file is not there. Lines with # are comments.
+-- Lists of fields. Lines with # are comments.
 local function read_lines(path)
   local lines = {}
-  local file = io.open(path)
-  if not file then return lines end
+  local file = assert(io.open(path))
   for line in file:lines() do
     local fields = {}
     for field in line:gmatch("[^\t]+") do fields[#fields + 1] = field end
@@ -23,13 +24,6 @@ local function read_lines(path)
   end
   file:close()
   return lines
-end
-
----@return table<string, number>
-local function read_counts(path)
-  local counts = {}
-  for _, fields in ipairs(read_lines(path)) do counts[fields[1]] = tonumber(fields[2]) end
-  return counts
 end
 
 local function verdict(ns, goal)
@@ -67,62 +61,29 @@ local unwatched = { ["c.malloc"] = true, ["lua.coalesce"] = true, ["lua.coalesce
   ["lua.spawn"] = true, ["lua.scope"] = true, ["lua.scope_spawn"] = true,
   ["lua.deadline"] = true, ["lua.channel_0"] = true, ["lua.channel_16"] = true }
 
-local function is_watched(name)
-  return not unwatched[name]
-end
-
-local function first_line(command)
-  local pipe = assert(io.popen(command))
-  local line = pipe:read("*l")
-  pipe:close()
-  return line or "unknown"
-end
-
-local function record(rows, counts)
-  local file = assert(io.open(recorded_path, "w"))
-  file:write("# Instructions an operation, written by bench/micro --record.\n",
-    "# ", first_line("cc --version"), "; ", jit.version, "; ", jit.arch, "\n")
+-- Name and count of what is watched, in the order of the rows.
+local function watched(rows, counts)
+  local list = {}
   for _, row in ipairs(rows) do
-    local name = row[1]
-    if is_watched(name) then file:write(("%s\t%.1f\n"):format(name, counts[name])) end
+    if not unwatched[row[1]] then list[#list + 1] = { row[1], counts[row[1]] } end
   end
-  file:close()
+  return list
 end
 
--- Returns whether all is as it was, or better.
-local function check(rows, counts)
-  local recorded, good = read_counts(recorded_path), true
-  for _, row in ipairs(rows) do
-    local name = row[1]
-    local before, now = recorded[name], counts[name]
-    local state
-    if not is_watched(name) then
-      state = nil
-    elseif not before then
-      state = "not recorded"
-      good = false
-    elseif now > before * MORE_MAX then
-      state = "too many"
-      good = false
-    elseif now < before / MORE_MAX then
-      state = "fewer: record it"
-    else
-      state = "ok"
-    end
-    if state then
-      print(("%-18s %8.1f  recorded %8s  %s"):format(name, now,
-        before and ("%.1f"):format(before) or "–", state))
-    end
-  end
-  return good
-end
-
-local rows, counts = read_lines(rows_path), read_counts(counts_path)
+local rows = read_lines(rows_path)
 assert(#rows > 0, "nothing was measured")
+if mode == "watched" then
+  for _, row in ipairs(rows) do
+    if not unwatched[row[1]] then print(table.concat(row, "\t")) end
+  end
+  os.exit(0)
+end
+
+local counts = recorded.read(counts_path)
 if mode == "check" then
-  os.exit(check(rows, counts) and 0 or 1)
+  os.exit(recorded.check(recorded_path, watched(rows, counts)) and 0 or 1)
 elseif mode == "record" then
-  record(rows, counts)
+  recorded.write(recorded_path, "bench/micro --record", watched(rows, counts))
 else
   print_table(rows, counts)
 end

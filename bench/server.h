@@ -87,7 +87,7 @@ static inline void set_no_delay(int fd)
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
 }
 
-static void on_acceptable(struct ev_loop *loop, ev_io *watcher, int events)
+static inline void on_acceptable(struct ev_loop *loop, ev_io *watcher, int events)
 {
     on_connection_fn *on_connection = (on_connection_fn *)watcher->data;
     (void)events;
@@ -121,12 +121,19 @@ static bool parse_address(struct sockaddr_in *address, const char *host, const c
     return inet_pton(AF_INET, host, &address->sin_addr) == 1;
 }
 
+static void announce(const struct sockaddr_in *address)
+{
+    char host[INET_ADDRSTRLEN];
+    inet_ntop(AF_INET, &address->sin_addr, host, sizeof host);
+    printf("listening on tcp://%s:%d\n", host, ntohs(address->sin_port));
+    fflush(stdout);
+}
+
 /* Says where it listens, and serves until a signal ends the process. */
-static void server_run(struct sockaddr_in *address, on_connection_fn *on_connection)
+static inline void server_run(struct sockaddr_in *address, on_connection_fn *on_connection)
 {
     struct ev_loop *loop = ev_default_loop(EVBACKEND_EPOLL);
     ev_io listener;
-    char host[INET_ADDRSTRLEN];
     if (loop == NULL) {
         fputs("libev has no epoll here\n", stderr);
         exit(1);
@@ -134,9 +141,7 @@ static void server_run(struct sockaddr_in *address, on_connection_fn *on_connect
     ev_io_init(&listener, on_acceptable, listen_on(address), EV_READ);
     listener.data = (void *)on_connection;
     ev_io_start(loop, &listener);
-    inet_ntop(AF_INET, &address->sin_addr, host, sizeof host);
-    printf("listening on tcp://%s:%d\n", host, ntohs(address->sin_port));
-    fflush(stdout);
+    announce(address);
     ev_run(loop, 0);
 }
 

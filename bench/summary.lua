@@ -1,108 +1,27 @@
 -- Reads what bench/load printed and prints the Markdown table and the verdicts.
 --
---   luajit summary.lua --turn-ms 250 --goal neap=0.95 < turns
+--   luajit bench/summary.lua --turn-ms 250 --goal neap=0.95 < turns
+--   luajit bench/summary.lua --turn-ms 3000 --latency 1.1 < turns     (of an open loop)
 --
 -- Rows: the base, the base again (the A/A row: its ratios are what chance alone
 -- does, and so the resolution of the table), then the others by name.
 
-local BASE, AGAIN = "plain C", "plain C again"
+local turns = dofile("bench/turns.lua")
+local median_of, ratios = turns.median_of, turns.ratios
+
+local BASE, AGAIN, LIMIT, OURS = "plain C", "plain C again", "C on epoll", "neap"
 
 -- What the house's rule asks of a figure, and where throughput stops deciding.
 local ROUNDS_MIN, TURN_MIN_MS = 100, 250
+local LATENCY_ROUNDS_MIN, LATENCY_TURN_MIN_MS = 9, 1000
 local LOADER_BUSY_MAX, SERVER_BUSY_MIN = 0.95, 0.90
-
----@class Target
----@field name string
----@field turns table<integer, Turn> by round
----@field calls_per_message number?
----@field skipped string? the reason
-
----@class Turn
----@field rate number messages/s
----@field cpu number? server CPU seconds per message
----@field loader_busy number 0..1
----@field server_busy number? 0..1
----@field p99 number seconds
-
--- The q-quantile (0..1) of a list of numbers, interpolated; nil when it is empty.
-local function quantile(list, q)
-  if #list == 0 then return nil end
-  local sorted = {}
-  for i, value in ipairs(list) do sorted[i] = value end
-  table.sort(sorted)
-  local position = 1 + (#sorted - 1) * q
-  local below = math.floor(position)
-  local above = math.min(below + 1, #sorted)
-  return sorted[below] + (sorted[above] - sorted[below]) * (position - below)
-end
-
-local function median_of(target, field)
-  local list = {}
-  for _, turn in pairs(target.turns) do list[#list + 1] = turn[field] end
-  return quantile(list, 0.5)
-end
-
----@return {median: number, low: number, high: number, span: number}?
-local function spread(list)
-  if #list == 0 then return nil end
-  local low, high = quantile(list, 0.1), quantile(list, 0.9)
-  return { median = quantile(list, 0.5), low = low, high = high, span = high - low }
-end
-
--- Ratios are taken within a round only: that is what interleaving is for. Above 1
--- means better than the base: more messages a second, less CPU a message.
-local function ratios(target, base)
-  local rate, cpu = {}, {}
-  for round, turn in pairs(target.turns) do
-    local against = assert(base.turns[round], "a round without the base")
-    rate[#rate + 1] = turn.rate / against.rate
-    if turn.cpu and against.cpu then cpu[#cpu + 1] = against.cpu / turn.cpu end
-  end
-  return { rate = spread(rate), cpu = spread(cpu) }
-end
-
-local function parse_turn(fields)
-  local messages, seconds = tonumber(fields[3]), tonumber(fields[4])
-  local loader, server = tonumber(fields[5]), tonumber(fields[6]) -- server "-": nil
-  return {
-    rate = messages / seconds,
-    cpu = server and server / messages,
-    loader_busy = loader / seconds,
-    server_busy = server and server / seconds,
-    p99 = tonumber(fields[8]) / 1e9,
-  }
-end
-
----@return Target[] list, table<string, Target> by_name, integer rounds
-local function read_targets(lines)
-  local list, by_name, rounds = {}, {}, 0
-  local function target_named(name)
-    if not by_name[name] then
-      by_name[name] = { name = name, turns = {} }
-      list[#list + 1] = by_name[name]
-    end
-    return by_name[name]
-  end
-  for line in lines do
-    local fields = {}
-    for field in line:gmatch("[^\t]+") do fields[#fields + 1] = field end
-    local round = tonumber(fields[1])
-    if round then
-      rounds = math.max(rounds, round)
-      target_named(fields[2]).turns[round] = parse_turn(fields)
-    elseif fields[1] == "syscalls" then
-      target_named(fields[2]).calls_per_message = tonumber(fields[3]) / tonumber(fields[4])
-    elseif fields[1] == "skipped" then
-      target_named(fields[2]).skipped = fields[3]
-    end
-  end
-  return list, by_name, rounds
-end
+-- A plain C that luv's echo comes near is no plain C to compare with.
+local WITNESS, WITNESS_MAX = "luv", 0.95
 
 local function sort_rows(list)
-  local rank = { [BASE] = 1, [AGAIN] = 2 }
+  local rank = { [BASE] = 1, [AGAIN] = 2, [LIMIT] = 3, [OURS] = 4 }
   table.sort(list, function(a, b)
-    local left, right = rank[a.name] or 3, rank[b.name] or 3
+    local left, right = rank[a.name] or 5, rank[b.name] or 5
     if left ~= right then return left < right end
     return a.name < b.name
   end)
@@ -121,15 +40,20 @@ local function print_row(cells)
   print("| " .. table.concat(cells, " | ") .. " |")
 end
 
+local function print_skipped(target, columns)
+  print_row { target.name, "skipped: " .. target.skipped, (" | "):rep(columns - 3) }
+end
+
 local function print_table(list, base)
-  print_row {
+  local columns = {
     "target", "msgs/s ÷ plain C", "10–90 %", "plain C's CPU ÷ CPU", "10–90 %",
     "msgs/s", "server CPU µs/msg", "server busy", "loader busy", "syscalls/msg", "p99 µs",
   }
-  print("|---|" .. ("---:|"):rep(10))
+  print_row(columns)
+  print("|---|" .. ("---:|"):rep(#columns - 1))
   for _, target in ipairs(list) do
     if target.skipped then
-      print_row { target.name, "skipped: " .. target.skipped, (" | "):rep(8) }
+      print_skipped(target, #columns)
     else
       local ratio = ratios(target, base)
       local rate, rate_span = show_spread(ratio.rate)
@@ -172,41 +96,124 @@ local function print_verdict(target, base, again, goal)
     target.name, goal, verdict, why, got, goal, half))
 end
 
-local function print_verdicts(list, by_name, goals, rounds, turn_ms)
-  local base, again = by_name[BASE], by_name[AGAIN]
-  local ratio = ratios(again, base)
+-- The best of the peers, by what both neap and it are limited by: CPU a message.
+local function print_best_peer(list, by_name)
+  local base, ours = by_name[BASE], by_name[OURS]
+  local best, best_ratio
+  for _, target in ipairs(list) do
+    local peer = not (target.skipped or target == base or target == ours or target.name == AGAIN
+      or target.name == LIMIT)
+    local ratio = peer and ratios(target, base).cpu
+    if ratio and (not best or ratio.median > best_ratio) then
+      best, best_ratio = target.name, ratio.median
+    end
+  end
+  if not best or not ours or ours.skipped then return end
+  local own = ratios(ours, base).cpu.median
+  print(("- %s %s every peer in CPU a message: %.3f of plain C, %s %.3f."):format(OURS,
+    own > best_ratio and "is ahead of" or "is not ahead of", own, best, best_ratio))
+end
+
+local function print_credibility(by_name)
+  local witness = by_name[WITNESS]
+  if not witness or witness.skipped then return end
+  local ratio = ratios(witness, by_name[BASE])
+  local reached = math.max(ratio.rate.median, ratio.cpu and ratio.cpu.median or 0)
+  print(("- Is plain C credible? %s: %s reaches %.3f of it (≤ %.2f is asked)."):format(
+    reached <= WITNESS_MAX and "Yes" or "Not here", WITNESS, reached, WITNESS_MAX))
+end
+
+local function print_verdicts(load, options)
+  local base, again = load.by_name[BASE], load.by_name[AGAIN]
+  local ratio, rounds = ratios(again, base), turns.count(again)
   print(("\nResolution (A/A, 10–90 %% span): msgs/s %s, CPU %s; %d rounds of %d ms."):format(
-    show("%.3f", ratio.rate.span), show("%.3f", ratio.cpu and ratio.cpu.span), rounds, turn_ms))
-  if rounds < ROUNDS_MIN or turn_ms < TURN_MIN_MS then
+    show("%.3f", ratio.rate.span), show("%.3f", ratio.cpu and ratio.cpu.span), rounds,
+    options.turn_ms))
+  print_credibility(load.by_name)
+  print_best_peer(load.list, load.by_name)
+  if rounds < ROUNDS_MIN or options.turn_ms < TURN_MIN_MS then
     print(("No verdict: that takes %d rounds of %d ms."):format(ROUNDS_MIN, TURN_MIN_MS))
     return
   end
+  for _, target in ipairs(load.list) do
+    if options.goals[target.name] and not target.skipped then
+      print_verdict(target, base, again, options.goals[target.name])
+    end
+  end
+end
+
+-- ---- latency, of an open loop ----
+
+local LATENCIES = { "p50", "p99", "p999", "p9999" }
+
+local function print_latencies(list, base)
+  print_row { "target", "p50 µs", "p99 µs", "p99.9 µs", "p99.99 µs", "p99 ÷ plain C",
+    "p99.9 ÷ plain C", "msgs/s", "server CPU µs/msg", "server busy" }
+  print("|---|" .. ("---:|"):rep(9))
   for _, target in ipairs(list) do
-    if goals[target.name] and not target.skipped then
-      print_verdict(target, base, again, goals[target.name])
+    if target.skipped then
+      print_skipped(target, 10)
+    else
+      local cells = { target.name }
+      for _, field in ipairs(LATENCIES) do
+        cells[#cells + 1] = show("%.0f", median_of(target, field), 1e6)
+      end
+      for _, field in ipairs { "p99", "p999" } do
+        cells[#cells + 1] = ("%.3f"):format(median_of(target, field) / median_of(base, field))
+      end
+      cells[#cells + 1] = show("%.0f", median_of(target, "rate"))
+      cells[#cells + 1] = show("%.2f", median_of(target, "cpu"), 1e6)
+      cells[#cells + 1] = show("%.0f %%", median_of(target, "server_busy"), 100)
+      print_row(cells)
+    end
+  end
+end
+
+local function print_latency_verdict(load, options)
+  local base, ours = load.by_name[BASE], load.by_name[OURS]
+  local rounds = turns.count(base)
+  print(("\n%d messages/s are begun, %d %% of what the slower one can do; medians of %d rounds of "
+    .. "%d ms."):format(load.rate, load.share, rounds, options.turn_ms))
+  if rounds < LATENCY_ROUNDS_MIN or options.turn_ms < LATENCY_TURN_MIN_MS then
+    print(("No verdict: that takes %d rounds of %d ms."):format(LATENCY_ROUNDS_MIN,
+      LATENCY_TURN_MIN_MS))
+  elseif ours and not ours.skipped then
+    for field, name in pairs { p99 = "p99", p999 = "p99.9" } do
+      local got = median_of(ours, field) / median_of(base, field)
+      print(("- %s, %s, goal ≤ %.1f × plain C: %s (%.3f)."):format(OURS, name, options.latency,
+        got <= options.latency and "met" or "not met", got))
     end
   end
 end
 
 local function parse_arguments(arguments)
-  local turn_ms, goals = nil, {}
+  local options = { goals = {} }
   for i = 1, #arguments, 2 do
     local value = arguments[i + 1] or ""
     if arguments[i] == "--turn-ms" then
-      turn_ms = tonumber(value)
+      options.turn_ms = tonumber(value)
+    elseif arguments[i] == "--latency" then
+      options.latency = tonumber(value)
     elseif arguments[i] == "--goal" then
       local name, goal = value:match("^(.+)=([%d.]+)$")
-      goals[assert(name, "--goal takes name=ratio")] = tonumber(goal)
+      options.goals[assert(name, "--goal takes name=ratio")] = tonumber(goal)
     else
       error("unknown argument " .. arguments[i], 0)
     end
   end
-  return assert(turn_ms, "--turn-ms is missing"), goals
+  assert(options.turn_ms, "--turn-ms is missing")
+  return options
 end
 
-local turn_ms, goals = parse_arguments(arg)
-local list, by_name, rounds = read_targets(io.lines())
-assert(by_name[BASE] and by_name[AGAIN], "the base and its A/A row are missing")
-sort_rows(list)
-print_table(list, by_name[BASE])
-print_verdicts(list, by_name, goals, rounds, turn_ms)
+local options = parse_arguments(arg)
+local load = assert(turns.read(io.lines())[1], "no turns")
+local base = load.by_name[BASE]
+assert(base and load.by_name[AGAIN], "the base and its A/A row are missing")
+sort_rows(load.list)
+if options.latency then
+  print_latencies(load.list, base)
+  print_latency_verdict(load, options)
+else
+  print_table(load.list, base)
+  print_verdicts(load, options)
+end

@@ -79,6 +79,7 @@ static void small_pieces_leave_together_and_large_ones_are_not_copied(void **sta
     const uint8_t *first_at = neap_slice_bytes(AT(first));
     assert_int_equal(neap_writer_add(&writer, neap_slice_of(AT(first))), NEAP_OK);
     assert_int_equal(neap_slice_size(AT(first)), NEAP_E_STALE);
+    slice_end(slice_text(allocator, "no neighbours"));
     struct neap_handle small = slice_text(allocator, "small");
     struct neap_handle large = slice_alloc(allocator, NEAP_WRITE_COPY_BYTES);
     const uint8_t *at = neap_slice_bytes(AT(large));
@@ -100,11 +101,42 @@ static void small_pieces_leave_together_and_large_ones_are_not_copied(void **sta
     finish();
 }
 
+static void neighbours_leave_as_one_piece_without_a_copy(void **state)
+{
+    (void)state;
+    start();
+    struct neap_handle rest = slice_text(allocator, "one two three four");
+    const uint8_t *at = neap_slice_bytes(AT(rest));
+    struct iovec parts[NEAP_WRITER_PARTS];
+    struct neap_handle one = slice_split(rest, 4), two = slice_split(rest, 4);
+    assert_int_equal(neap_writer_add(&writer, neap_slice_of(AT(one))), NEAP_OK);
+    assert_int_equal(neap_writer_add(&writer, neap_slice_of(AT(two))), NEAP_OK);
+    assert_int_equal(neap_slice_size(AT(two)), NEAP_E_STALE);
+    assert_int_equal(neap_writer_parts(&writer, parts, NEAP_WRITER_PARTS), 1);
+    assert_ptr_equal(parts[0].iov_base, at);
+    assert_int_equal(parts[0].iov_len, 8);
+    neap_writer_sent(&writer, 6); /* what is left of it still grows */
+    struct neap_handle three = slice_split(rest, 6);
+    assert_int_equal(neap_writer_add(&writer, neap_slice_of(AT(three))), NEAP_OK);
+    assert_int_equal(neap_writer_parts(&writer, parts, NEAP_WRITER_PARTS), 1);
+    assert_memory_equal(parts[0].iov_base, "o three ", 8);
+    assert_int_equal(writer.queued, 8);
+    struct neap_handle clone = slice_retain(rest);
+    assert_int_equal(neap_writer_add(&writer, neap_slice_of(AT(clone))), NEAP_OK);
+    assert_int_equal(neap_writer_parts(&writer, parts, NEAP_WRITER_PARTS), 2); /* copied */
+    slice_reads(rest, "four");
+    slice_end(rest);
+    assert_int_equal(neap_writer_clear(&writer), 12);
+    assert_int_equal(pool_stats(pool).slices_live, 0);
+    finish();
+}
+
 static void in_a_closed_pool_a_slice_is_taken_though_it_fails(void **state)
 {
     (void)state;
     start();
     struct neap_handle first = slice_text(allocator, "first");
+    slice_end(slice_text(allocator, "no neighbours"));
     struct neap_handle small = slice_text(allocator, "small");
     assert_int_equal(neap_writer_add(&writer, neap_slice_of(AT(first))), NEAP_OK);
     assert_int_equal(neap_pool_close(AT(pool)), NEAP_OK);
@@ -120,6 +152,7 @@ static void in_a_closed_pool_a_slice_is_taken_though_it_fails(void **state)
 static const struct CMUnitTest tests[] = {
     TEST(what_was_queued_comes_out_in_order_however_it_is_cut),
     TEST(small_pieces_leave_together_and_large_ones_are_not_copied),
+    TEST(neighbours_leave_as_one_piece_without_a_copy),
     TEST(in_a_closed_pool_a_slice_is_taken_though_it_fails),
 };
 

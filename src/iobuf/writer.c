@@ -83,9 +83,24 @@ static int add_whole(struct neap_writer *w, struct neap_slice *s)
     return NEAP_OK;
 }
 
+/* Does s begin where the last piece ends, so that both leave as one? What a clone covers is
+ * another's, too: it stays for itself. */
+static bool continues_last(const struct neap_writer *w, const struct neap_slice *s)
+{
+    if (!w->last) return false;
+    const struct neap_slice *last = neap_slice_at(w->last);
+    return last->buf == s->buf && last->bound == s->base && !s->clone && !last->clone;
+}
+
 int neap_writer_add(struct neap_writer *w, struct neap_slice *s)
 {
     uint32_t n = neap_slice_bytes_count(s);
+    if (continues_last(w, s)) {
+        neap_slice_end(s, NEAP_TAKEN); /* the last piece keeps the buf */
+        neap_slice_grow(neap_slice_at(w->last), n);
+        w->queued += n;
+        return NEAP_OK;
+    }
     bool alone = !w->first; /* a single message leaves from where it lies */
     if (n && (alone || n >= NEAP_WRITE_COPY_BYTES)) return add_whole(w, s);
     int result = n ? add_copy(w, neap_slice_data(s), n) : NEAP_OK;

@@ -1,6 +1,7 @@
 /* writer.h - what waits to be sent: a queue of slices.
  *
- * The first piece and large ones are queued as they are. Small ones behind it are
+ * The first piece and large ones are queued as they are. One that lies right behind the
+ * last piece, in the same buf, makes that longer. Small ones elsewhere are
  * copied behind one another into a buf of the writer, so that many of them leave in
  * one system call and the bufs they lay in are free at once. A writer with an empty queue holds no memory.
  *

@@ -15,7 +15,7 @@ local C_LAYERS = { "neap.h", "base", "scan", "iobuf", "net", "host" }
 local LUA_LAYERS = {
   { name = "contract", "abi", "errors", "check", "format", "bytes" },
   { name = "buffers", "collector", "slice", "view", "pool", "allocator", "buffer", "reader" },
-  { name = "scheduler", "loop", "task", "scope", "timer", "channel", "log" },
+  { name = "scheduler", "wait", "loop", "task", "scope", "timer", "channel", "log" },
   { name = "network", "net", "stream", "listener", "udp", "unix", "tls", "dns", "address" },
   { name = "codecs", "codec/", never = { network = true, scheduler = true } },
   { name = "servers and clients", rest = true },

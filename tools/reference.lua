@@ -25,6 +25,7 @@ local CHAPTERS = {
   { file = "init", title = "The module" },
   { file = "net", title = "Connections and listeners" },
   { file = "task", title = "Tasks and time" },
+  { file = "loop", title = "The loop" },
   { file = "timer", title = "Deadlines and timers" },
   { file = "scope", title = "Scopes" },
   { file = "channel", title = "Channels" },

@@ -11,11 +11,12 @@ local loop = require("neap.loop")
 local wait = require("neap.wait")
 
 local C = abi.C
-local create, status = coroutine.create, coroutine.status
 local running, isyieldable = coroutine.running, coroutine.isyieldable
 local traceback = debug.traceback
 local type, pcall, tostring = type, pcall, tostring
+local setmetatable, getmetatable, select = setmetatable, getmetatable, select
 local current, prepare, outside, waits = wait.current, wait.prepare, wait.outside, wait.waits
+local without_work, begin_next = wait.without_work, wait.begin_next
 local CANCELLED, TIMEOUT = C.NEAP_E_CANCELLED, C.NEAP_E_TIMEOUT
 
 local M = {}
@@ -29,7 +30,7 @@ local Task = {}
 Task.__index = Task
 Task.__metatable = "neap.task"
 Task.__tostring = function(self)
-  local origin = self.kind.origin
+  local origin = self.origin or self.kind.origin
   return "task" .. (origin and " spawned at " .. origin or "") .. (self.done and " (ended)" or "")
 end
 
@@ -74,14 +75,14 @@ end
 -- Where an error comes from. One that neap caught on its way and raised again was noted there.
 local function trace_of(task, err)
   if task.raised_at and rawequal(err, task.raised) then return task.raised_at end
-  return traceback(task.co)
+  return without_work(traceback(task.co))
 end
 
 --- For xpcall, where the error is raised again: keeps the traceback for the task's end.
 function M.note_error(err)
   local task = current()
   if task and not (task.raised_at and rawequal(err, task.raised)) then
-    task.raised, task.raised_at = err, (traceback("", 2):gsub("^\n", ""))
+    task.raised, task.raised_at = err, without_work((traceback("", 2):gsub("^\n", "")))
   end
   return err
 end
@@ -100,7 +101,7 @@ local function report(task, err)
   failures = failures + 1
   log.limited("error", "a task ended in an error: " .. shown(err), {
     traceback = trace_of(task, err), serving = served(task),
-    spawned_at = task.kind.origin,
+    spawned_at = task.origin or task.kind.origin,
   })
 end
 
@@ -110,7 +111,7 @@ end)
 
 local function finish(task, ok, result, second, third, fourth)
   local kind = task.kind
-  if ok and status(task.co) ~= "dead" then
+  if ok == "yielded" then
     ok, result = false, "coroutine.yield gave control to nobody: a task waits by calling "
       .. "what waits (conn:read, …); a coroutine of your own is resumed by you"
   end
@@ -119,17 +120,21 @@ local function finish(task, ok, result, second, third, fourth)
       kind.on_error(result, shown(result) .. "\n" .. trace_of(task, result), task)
     else report(task, result) end
   end
-  task.done, task.ok, task.results = true, ok, { result, second, third, fourth }
+  task.done = ok and true or "failed"
+  if result ~= nil then task.result = result end
+  if second ~= nil or third ~= nil or fourth ~= nil then task.more = { second, third, fourth } end
   if kind.on_end then kind.on_end(task) end
   if kind.on_done then kind.on_done(task) end
-  if task.joiners then wait.wake_all(task.joiners) end
+  if task.joiner or task.joiners then wait.wake_joiners(task) end
 end
 
 wait.on_end(finish)
 
 -- ---- starting ----
 
-local function origin_of(level)
+-- The place of a call, above so many functions. The command has a function of its own for that,
+-- which takes a sixth of the time.
+local where = (package.loaded["neap.host"] or {}).where or function(level)
   local info = debug.getinfo(level + 1, "Sl")
   return info and info.short_src .. ":" .. info.currentline or "?"
 end
@@ -138,9 +143,27 @@ end
 --- @param kind table what such tasks share: on_end(task), which finds it in task.argument ·
 --- on_error(err, traceback) · origin
 function M.start(fn, kind, argument)
-  local task = setmetatable({ co = create(fn), kind = kind, argument = argument, wait = 0 }, Task)
+  local task = setmetatable({ co = fn, kind = kind, argument = argument, wait = 0 }, Task)
   if started then started(task) end
   wait.enqueue(task)
+  return task
+end
+
+--- A task that starts now, in here, until it waits or ends (then `done` is true, or "failed"). Its
+--- coroutine is lent to it: as long as it does not wait it costs no more than a call or two.
+--- @param kind table as for M.start, without on_end
+--- @param used? table a task that has ended, and that nobody else knows: it is used once more
+function M.start_now(fn, kind, argument, used)
+  local task = used
+  if task then
+    task.co, task.kind, task.argument, task.done, task.result = fn, kind, argument, false, nil
+    task.failure, task.raised_at = nil, nil
+  else
+    task = setmetatable({ co = fn, kind = kind, argument = argument, wait = 0, done = false,
+      result = nil, failure = nil, raised_at = nil }, Task)
+    if started then started(task) end
+  end
+  wait.begin(task)
   return task
 end
 
@@ -155,6 +178,18 @@ function M.start_with(kind, fn, ...)
   return M.start(fn, kind, (...))
 end
 
+local spawned = {} -- the kind of tasks that scripts start
+
+-- All the fields that most will have, so that its table need not grow. (Called last by a function
+-- with any number of arguments, whose frame is gone then: LuaJIT compiles no return from it.)
+local function spawn(fn, argument)
+  local task = setmetatable({ co = fn, kind = spawned, argument = argument, wait = 0,
+    origin = where(2), done = false, joiner = false, result = nil }, Task)
+  if started then started(task) end
+  wait.enqueue(task)
+  return task
+end
+
 --- Runs fn(...) in a task of its own, from this turn on. An error ends that task alone, and is
 --- told in the log (neap.log).
 --- @param fn function what the task does
@@ -164,7 +199,8 @@ function M.spawn(fn, ...)
   if type(fn) ~= "function" then
     check.raise("neap.spawn: needs a function, got " .. type(fn))
   end
-  return (M.start_with({ origin = origin_of(2) }, fn, ...))
+  if select("#", ...) > 1 then return spawn(bind(fn, ...)) end
+  return spawn(fn, (...))
 end
 
 local function check_task(self, name)
@@ -174,9 +210,9 @@ local function check_task(self, name)
 end
 
 -- Tasks that wait for each other would do so for ever.
-local function check_no_circle(self)
-  local me, other = current(), self
-  while other and me do
+local function check_no_circle(self, me)
+  local other = self
+  while other do
     if other == me then
       check.raise("task:join: a task cannot wait for itself" .. (other ~= self
         and ", nor for one that waits for it" or ""))
@@ -188,14 +224,28 @@ end
 -- Only the end wakes with 0. (No loop around the wait: LuaJIT would give up on it for good.)
 local function wait_for_end(self, me, seconds)
   wait.join_in(self, me)
-  me.joining = self
   local code = wait.wait(me, seconds)
-  me.joining = nil
   wait.part_from(self, me)
   return code
 end
 
---- Waits until the task has ended.
+-- Returns 0 when it has ended, or why the wait for it did.
+local function await(self, seconds)
+  local me, code = current() or outside, 0
+  if self == me or self.joining then check_no_circle(self, me) end
+  me.joining = self
+  if me.cut or me == outside or not begin_next(self) or not self.done then
+    me.joining = false
+    local co, yieldable = running(), isyieldable()
+    prepare(co, yieldable)
+    me.joining = self
+    code = wait_for_end(self, me, seconds)
+  end
+  me.joining = false
+  return code
+end
+
+--- Waits until the task has ended. One that would start next starts in here, at once.
 --- err: "error" (the task ended in one), "timeout", "cancelled" (the waiting task was), "memory"
 --- @param seconds? number waits no longer than this; nil: for ever
 --- @return any ... up to four results of its function; or nil, message, name
@@ -203,13 +253,15 @@ function Task:join(seconds)
   check_task(self, "join")
   if seconds ~= nil then check.seconds(seconds, "task:join: seconds") end
   if not self.done then
-    check_no_circle(self)
-    local code = wait_for_end(self, prepare(running(), isyieldable()), seconds)
+    local code = await(self, seconds)
     if code < 0 then return errors.failure("task:join", code) end
   end
-  local results = self.results
-  if not self.ok then return errors.fail("task:join: " .. shown(results[1]), "error") end
-  return results[1], results[2], results[3], results[4]
+  if self.done == "failed" then
+    return errors.fail("task:join: " .. shown(self.result), "error")
+  end
+  local more = self.more
+  if not more then return self.result end
+  return self.result, more[1], more[2], more[3]
 end
 
 --- Wakes the task's wait, or the next one, with "cancelled". A task that has ended stays so.
@@ -254,7 +306,7 @@ function M.on_signal(signal_name, fn)
   if fn ~= nil and type(fn) ~= "function" then
     check.raise("neap.on_signal: needs a function, or nil, got " .. type(fn))
   end
-  local kind = fn and { origin = origin_of(2) }
+  local kind = fn and { origin = where(2) }
   local handler = fn and function() M.start(fn, kind) end or nil
   if not number or loop.handle_signal(number, handler) < 0 then
     check.raise(("neap.on_signal: %s is no signal that a program can catch (write \"HUP\")")
@@ -266,7 +318,7 @@ end
 --- @return integer own, table<string, integer> outside
 function M.failures() return failures, outside_counts end
 
-M.origin_of = origin_of
+M.origin_of = where
 M.shown = shown
 
 -- ---- for neap.testing ----
@@ -290,8 +342,10 @@ end
 function M.whereabouts(task)
   if task.done then return nil end
   if task == outside then return "outside of all tasks" end
-  local peer, origin = served(task), task.kind.origin
-  return traceback(task.co, "a task that waits") .. (peer and "\nserving " .. peer or "")
+  local peer, origin = served(task), task.origin or task.kind.origin
+  local trace = type(task.co) == "function" and "a task that has not begun"
+    or without_work(traceback(task.co, "a task that waits"))
+  return trace .. (peer and "\nserving " .. peer or "")
     .. (origin and "\nspawned at " .. origin or "")
 end
 

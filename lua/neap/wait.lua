@@ -15,7 +15,7 @@ local abi = require("neap.abi")
 local check = require("neap.check")
 
 local C = abi.C
-local resume, yield = coroutine.resume, coroutine.yield
+local create, resume, yield = coroutine.create, coroutine.resume, coroutine.yield
 local running, status = coroutine.running, coroutine.status
 local isyieldable = coroutine.isyieldable
 local band = require("bit").band
@@ -23,6 +23,8 @@ local pcall, xpcall, error = pcall, xpcall, error
 
 local CANCELLED, TIMEOUT = C.NEAP_E_CANCELLED, C.NEAP_E_TIMEOUT
 local AT_ONCE = 1024 -- tasks that go on before the loop looks at the system again
+local SPARES_MAX = 256 -- coroutines kept for tasks to come
+local DEPTH_MAX = 16 -- tasks that start inside a join of one another
 
 local M = {}
 
@@ -30,7 +32,10 @@ local loop = C.neap_loop_create()
 if loop == nil then error("neap: the system has no memory, or no epoll, for the loop", 0) end
 M.loop = loop
 
-local WAITING = {}       -- what a waiting task yields
+local WAITING, ENDED = {}, {} -- what a coroutine yields whose task waits, or has ended
+local BEGIN = {}         -- what tells a coroutine that it is neap that resumes it
+local spares, spare_count = {}, 0 -- coroutines whose task has ended
+local depth = 0          -- how many tasks the running one was started inside of
 local current            -- the task that runs; nil outside of all
 local outside = { wait = 0 } -- waits outside of a task: the loop runs inside the call
 local queue, first, last = {}, 1, 0 -- tasks to start or to wake in this turn …
@@ -61,19 +66,91 @@ end
 
 M.waits = waits
 
--- No vararg function: LuaJIT compiles no return from one that was resumed.
-local function go(task, argument)
+-- ---- coroutines ----
+
+-- What the coroutine of a task runs: one function after the other. But the handler of a connection
+-- has a coroutine of its own: it waits most of its life, and a frame below its own would be beyond
+-- the stack that a coroutine has at first (see above).
+local work
+local result, second, third, fourth -- of the task that ended last
+
+-- A frame with nothing in it, so that what the last task held can be collected.
+local function park() return work(yield(ENDED)) end
+
+-- A script that kept the coroutine of a task that has ended can resume it: nothing happens.
+local function ignore() return work(yield()) end
+
+-- (No more than four results: LuaJIT would compile no return from a function that was resumed.)
+function work(begin, fn, argument)
+  if begin ~= BEGIN then return ignore() end
+  result, second, third, fourth = fn(argument)
+  return park()
+end
+
+--- Cuts off a traceback what all tasks have at its end.
+function M.without_work(trace)
+  return (trace:gsub("\n\t[^\n]*/neap/wait%.lua:%d+: in function <[^\n]*$", ""))
+end
+
+local function end_task(task, ok, what)
+  local co = task.co
+  if ok and what == ENDED then
+    if spare_count < SPARES_MAX then
+      spare_count = spare_count + 1
+      spares[spare_count] = co
+    end
+    task.co = false
+    local a, b, c, d = result, second, third, fourth
+    result, second, third, fourth = nil, nil, nil, nil
+    return finish(task, true, a, b, c, d)
+  elseif ok and task.kind.on_end and status(co) == "dead" then
+    task.co = false
+    return finish(task, true)
+  end
+  -- a __tostring may run in it; that coroutine is not used again
+  finish(task, ok and "yielded" or false, what)
+  task.co = false
+end
+
+local function go(task, code)
   local previous = current
   current = task
-  local ok, result, second, third, fourth = resume(task.co, argument)
-  if ok and result == WAITING then
+  local ok, what = resume(task.co, code)
+  if ok and what == WAITING then
     task.wait = task.wait + 1
     waiting_count = waiting_count + 1
   else
-    finish(task, ok, result, second, third, fourth) -- a __tostring may run in it
+    end_task(task, ok, what)
   end
   current = previous
 end
+
+--- Starts a task, at once and in here: until it waits or ends.
+local function begin(task)
+  local previous, fn, argument = current, task.co, task.argument
+  if task.kind.on_end then
+    task.co = create(fn)
+    return go(task, argument)
+  end
+  task.argument = nil
+  local co = spares[spare_count]
+  if co then
+    spares[spare_count], spare_count = false, spare_count - 1
+  else
+    co = create(work)
+  end
+  task.co, current = co, task
+  local ok, what = resume(co, BEGIN, fn, argument)
+  if ok and what == WAITING then
+    task.wait = task.wait + 1
+    waiting_count = waiting_count + 1
+  else
+    end_task(task, ok, what)
+  end
+  current = previous
+end
+
+M.begin = begin
 
 -- ---- waiting ----
 
@@ -269,17 +346,28 @@ function M.wake_later(task, number)
   queue[last], queue_waits[last] = task, number or task.wait
 end
 
---- Wakes all who wait with others for something. A wait outside of all tasks may end with nobody to
+--- Wakes all who wait for the end of something. A wait outside of all tasks may end with nobody to
 --- clear its place: so the number of the wait stands beside it.
-function M.wake_all(list)
+function M.wake_joiners(ended)
+  local me, list = ended.joiner, ended.joiners
+  if me then
+    ended.joiner = false
+    M.wake_later(me)
+  end
+  if not list then return end
   for i = 1, #list do
     M.wake_later(list[i].task, list[i].number)
     list[i] = nil
   end
 end
 
---- Let a task, whose next wait that is, wait for the end of what has `joiners`: a task, a timer.
+--- Let a task, whose next wait that is, wait for the end of a task, or of a timer. Most have one
+--- that does: only others need a list.
 function M.join_in(ended, me)
+  if not ended.joiner and me ~= outside then
+    ended.joiner = me
+    return
+  end
   local list = ended.joiners
   if not list then
     list = {}
@@ -290,6 +378,7 @@ end
 
 --- It no longer waits for that.
 function M.part_from(ended, me)
+  if ended.joiner == me then ended.joiner = false end
   local list = ended.joiners
   for i = list and #list or 0, 1, -1 do
     if list[i].task == me then table.remove(list, i) end
@@ -350,13 +439,23 @@ function M.run_queue()
     if number then
       if task.wait == number then wake(task, 0) end
     else
-      local argument = task.argument
-      if not task.kind.on_end then task.argument = nil end
-      go(task, argument)
+      begin(task)
     end
   end
   if first <= last then return keep_rest() end
   first, last = 1, 0
+end
+
+--- Starts a task, inside the running one, if it is the next to start. Returns whether it did.
+function M.begin_next(task)
+  if queue[first] ~= task or queue_waits[first] or depth == DEPTH_MAX then return false end
+  queue[first] = false
+  first = first + 1
+  if first > last then first, last = 1, 0 end
+  depth = depth + 1
+  begin(task)
+  depth = depth - 1
+  return true
 end
 
 --- Who let the others have a turn goes on now.

@@ -14,6 +14,8 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "host/functions.h"
+
 enum {
     PATH_BYTES = PATH_MAX + 64,
     DESCRIPTORS_MAX = 1048576, /* the limit that is set; some systems have a thousand times that */
@@ -92,6 +94,17 @@ static bool set_paths(lua_State *L, const char *home)
     return false;
 }
 
+static void offer_functions(lua_State *L)
+{
+    static const luaL_Reg functions[] = {{"where", neap_host_where}, {NULL, NULL}};
+    lua_getglobal(L, "package");
+    lua_getfield(L, -1, "loaded");
+    lua_newtable(L);
+    luaL_register(L, NULL, functions);
+    lua_setfield(L, -2, "neap.host");
+    lua_pop(L, 2);
+}
+
 static int add_traceback(lua_State *L)
 {
     if (lua_isstring(L, 1)) luaL_traceback(L, L, lua_tostring(L, 1), 1);
@@ -143,6 +156,7 @@ int main(int argc, char **argv)
         return 1;
     }
     luaL_openlibs(L);
+    offer_functions(L);
     char home[PATH_MAX];
     int status = find_home(home) && set_paths(L, home) ? run(L, argc, argv) : 1;
     lua_close(L);

@@ -661,9 +661,13 @@ struct neap_net_stats {
     uint64_t closed_idle;      /* streams ended by their idle timeout */
     uint64_t accept_pauses;    /* accepting rested: no descriptors, no memory, or a failure */
     uint64_t accept_limited;   /* accepting waited: a listener had its max_connections */
+    uint64_t stop_cut;         /* handlers and messages that a stop cut in the middle */
 };
 
 void neap_net_stats(struct neap_net_stats *stats);
+
+/* Count what a stop has cut. */
+void neap_net_count_cut(uint32_t count);
 
 /* ---- Process ---------------------------------------------------------------------------- */
 

@@ -25,6 +25,7 @@ options, as those of lua and luajit:
   -          run standard input, no more options
 and neap's own:
   --stats    print counters to standard error at exit
+  --stop-timeout=SECONDS  for what runs when a signal ends the program (2)
   -h, --help print this
 ]=]
 
@@ -98,6 +99,20 @@ local flags_of = {
   ["--stats"] = { "stats" },
 }
 
+-- Options with a value: --name=value. Each returns what is wrong, if anything is.
+local function seconds_of(text)
+  local seconds = tonumber(text)
+  return seconds and seconds >= 0 and seconds <= 315360000 and seconds or nil
+end
+
+local values_of = {
+  ["--stop-timeout"] = function(text)
+    local seconds = seconds_of(text)
+    if not seconds then return "needs a number of seconds" end
+    task.set_stop_seconds(seconds)
+  end,
+}
+
 --- @return table|nil line steps, and flags by name; script: the index of the first word that is
 --- no option
 --- @return string|nil complaint
@@ -107,6 +122,7 @@ local function parse(words)
   while i <= #words do
     local word = words[i]
     local letter, rest = word:match("^%-([elj])(.*)$")
+    local name, value = word:match("^(%-%-[^=]+)=(.*)$")
     if word:sub(1, 1) ~= "-" or word == "-" then
       line.script, line.stdin, line.test = i, word == "-", word == "test"
       return line
@@ -115,6 +131,9 @@ local function parse(words)
       return line
     elseif flags_of[word] then
       for _, flag in ipairs(flags_of[word]) do line[flag] = true end
+    elseif values_of[name] then
+      local complaint = values_of[name](value)
+      if complaint then return nil, name .. " " .. complaint .. ", not " .. value end
     elseif letter then
       if rest == "" then
         i = i + 1

@@ -2,6 +2,7 @@
 
 local ffi = require("ffi")
 local abi = require("neap.abi")
+local check = require("neap.check")
 local collector = require("neap.collector")
 local log = require("neap.log")
 local slice = require("neap.slice")
@@ -12,13 +13,19 @@ local band = require("bit").band
 local loop, outside = wait.loop, wait.outside
 local waits, run_queue, queue_after_turn = wait.waits, wait.run_queue, wait.queue_after_turn
 local CANCELLED = C.NEAP_E_CANCELLED
-local DRAIN_SECONDS = 2
+local CUT_SECONDS = 0.1   -- for tasks that were cancelled by a stop, and …
+local CLEANUP_SECONDS = 2 -- … for those that clean up
+local LOOK_SECONDS = 0.01 -- between looks at what a stop waits for
 local ENDINGS = { C.neap_signal_number("INT"), C.neap_signal_number("TERM") }
 
 local M = {}
 
 local entry = ffi.new("struct neap_ready")
 local stopping = false
+local default_seconds = 2  -- how long a stop lets run what runs
+local stop_seconds = default_seconds
+local winding = false      -- the end has begun, and the loop turns on
+local hurry = false        -- a second stop came
 local in_turns = false -- the loop runs inside a wait that is outside of all tasks
 
 -- ---- a turn ----
@@ -67,7 +74,7 @@ local function turn(block)
   run_queue()
   C.neap_loop_flush(loop)
   if before_poll then before_poll() end
-  local idle = block and not wait.queued() and not stopping
+  local idle = block and not wait.queued() and (winding or not stopping)
   if in_turns then
     idle = idle and waits(outside)
   else
@@ -99,7 +106,7 @@ wait.on_outside(run_until_woken)
 -- ---- signals ----
 
 local signal_handlers = {} -- by number
-local ending = function() stopping = true end
+local ending = function() M.stop() end
 
 --- What a signal that ends the program does: fn(number), or neap.stop().
 function M.on_ending(fn)
@@ -136,26 +143,110 @@ function M.handle_signal(number, fn)
   return code
 end
 
--- ---- from run() to stop() ----
+-- ---- the end ----
+--
+-- A stop has four parts: what serves finishes what runs, until the deadline; then all tasks are
+-- cancelled, so that what cleans up can run; then what was written is sent; what was cut is told.
 
--- After a stop no task goes on, but what they wrote is sent, if the peers take it soon.
-local function drain()
-  C.neap_clock_thaw(loop)
+local parts = {} -- of neap that serve
+
+--- A part of neap that serves says what runs. It has
+---  - running(list): how many connections or messages have to be finished, idle ones left out; with
+---    a list, also puts the names of some into it, three at most in all;
+---  - track(), if it has tasks of a kind with on_end: calls task.track() for each that goes on;
+---  - stop(): if it wants to be told that a stop begins, when nothing new is accepted any more.
+function M.on_stop(part)
+  parts[#parts + 1] = part
+end
+
+local function running_count(list)
+  local count = 0
+  for i = 1, #parts do count = count + parts[i].running(list) end
+  return count
+end
+
+-- A timer that does nothing but end a poll.
+local tick = { on_timer = function() end }
+
+-- Turns the loop until left(), which is asked every LOOK_SECONDS, says that nothing is; or until
+-- a time, or a second stop.
+local function turn_until(over_at, left)
+  while not hurry and left() do
+    local now = C.neap_loop_now(loop)
+    if now >= over_at then return end
+    local look_at = math.min(over_at, now + LOOK_SECONDS)
+    if wait.set_timer(tick, look_at - now) < 0 then return end
+    repeat turn(true) until hurry or C.neap_loop_now(loop) >= look_at or not busy()
+    wait.clear_timer(tick)
+  end
+end
+
+local function plural(count, what)
+  return ("%d %s%s"):format(count, what, count == 1 and "" or "s")
+end
+
+-- What does not end by itself is told to, and has a moment for it. What cleans up has longer.
+local function cut()
+  for i = 1, #parts do
+    if parts[i].track then parts[i].track() end
+  end
+  wait.cancel_all()
+  local moment = C.neap_loop_now(loop) + CUT_SECONDS
+  turn_until(moment + CLEANUP_SECONDS, function()
+    local count, cleaning = wait.left()
+    return cleaning > 0 or count > 0 and C.neap_loop_now(loop) < moment
+  end)
+  local _, cleaning = wait.left()
+  if cleaning > 0 then
+    log.limited("warn", "stopped before " .. plural(cleaning, "task") .. " had cleaned up")
+  end
+end
+
+-- What was written is sent, if the peers take it soon; no task goes on.
+local function drain(over_at)
   C.neap_loop_flush(loop)
-  local over = C.neap_loop_now(loop) + DRAIN_SECONDS
-  while C.neap_loop_unsent(loop) > 0 and C.neap_loop_now(loop) < over do
-    for _ = 1, C.neap_loop_poll(loop, 0.01) do
+  while not hurry and C.neap_loop_unsent(loop) > 0 and C.neap_loop_now(loop) < over_at do
+    for _ = 1, C.neap_loop_poll(loop, LOOK_SECONDS) do
       C.neap_loop_next(loop, entry)
-      if entry.what == SIGNAL then return end -- a second one is in a hurry
+      hurry = hurry or entry.what == SIGNAL
     end
     C.neap_loop_flush(loop)
   end
   local unsent = C.neap_loop_unsent(loop)
   if unsent > 0 then
-    log.limited("warn",
-      ("stopped with %d connections that had not taken all their bytes"):format(unsent))
+    log.limited("warn", ("stopped before %s had taken all bytes"):format(
+      plural(unsent, "connection")))
   end
 end
+
+local function tell_cut(seconds)
+  local names = {}
+  local count = running_count(names)
+  if count == 0 then return end
+  C.neap_net_count_cut(count)
+  local more = count > #names and ", and others" or ""
+  log.limited("warn", ("stopped in the middle of %s, after %g s: %s%s"):format(
+    plural(count, "connection"), seconds, table.concat(names, ", "), more))
+end
+
+local function wind_up()
+  C.neap_clock_thaw(loop)
+  C.neap_loop_accept(loop, false)
+  local seconds = stop_seconds
+  local over_at = C.neap_loop_now(loop) + seconds
+  winding, hurry = true, false
+  for i = 1, #parts do
+    if parts[i].stop then parts[i].stop() end
+  end
+  turn_until(over_at, function() return running_count() > 0 end)
+  tell_cut(seconds)
+  cut()
+  drain(math.max(over_at, C.neap_loop_now(loop) + CUT_SECONDS))
+  winding = false
+  C.neap_loop_accept(loop, true)
+end
+
+-- ---- from run() to stop() ----
 
 local function over(task)
   run_queue() -- the task may end in it, and then no turn shall wait
@@ -170,11 +261,7 @@ function M.run_until(task)
   M.catch_endings(true)
   while not over(task) do turn(true) end
   local stopped = stopping
-  if stopped then
-    C.neap_loop_accept(loop, false) -- or who waits there would be reported at every turn
-    drain()
-    C.neap_loop_accept(loop, true)
-  end
+  if stopped then wind_up() end
   M.catch_endings(false)
   stopping = false
   return stopped
@@ -186,10 +273,24 @@ function M.run()
   if not wait.current() then M.run_until() end
 end
 
---- Ends the loop after this turn: tasks that wait do not go on. What they wrote is still sent, if
---- the peers take it within 2 s.
-function M.stop()
-  stopping = true
+--- How long a stop lets run what runs, if neap.stop() is not told.
+function M.set_stop_seconds(seconds) default_seconds = seconds end
+
+--- Ends the loop, as SIGINT and SIGTERM do: nothing is accepted any more, and the handlers of
+--- connections have so many seconds to end. One that waits in a read is not waited for, when
+--- nothing has come or gone for a quarter of a second and nothing is unread or unsent; nor are
+--- tasks of the script's own, and timers. Then all tasks are cancelled: they have a tenth of a
+--- second for what they do about it, and 2 s for what cleans up (`scope:defer`). What was cut is
+--- told in the log. A second stop, or signal, waits for nothing. A wait outside of all tasks ends
+--- at once, with the error "interrupted", and nothing else does.
+--- @param seconds? number (2, or what --stop-timeout says)
+function M.stop(seconds)
+  if seconds ~= nil then check.seconds(seconds, "neap.stop: seconds") end
+  if stopping then hurry = true end
+  stopping, stop_seconds = true, seconds or default_seconds
 end
+
+--- Is a stop under way?
+function M.is_ending() return winding end
 
 return abi.keep("neap.loop", M)

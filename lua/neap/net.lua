@@ -13,6 +13,7 @@ local C = abi.C
 local loop = task.loop
 local AGAIN, STALE, BUSY = C.NEAP_E_AGAIN, C.NEAP_E_STALE, C.NEAP_E_BUSY
 local HIGH = C.NEAP_WRITE_HIGH_BYTES
+local IDLE_SECONDS = 0.25 -- without traffic, after which a stop does not wait for a handler
 local ACCEPT_AT_ONCE = 64 -- connections accepted in one turn: others want to run too
 
 local stream_t = ffi.typeof("struct neap_lua_stream")
@@ -42,6 +43,7 @@ local readers, writers = {}, {}
 local acceptors = {}
 local timeouts = {} -- seconds that a wait may take, by slot of the connection
 local kept = {}     -- connections that outlive their handler: slot → gen
+local serving, serving_count = {}, 0 -- tasks of handlers, by slot, and the highest one
 
 local function wake_reader(slot)
   local waiting = readers[slot]
@@ -377,6 +379,7 @@ end
 
 local function close_connection(ended)
   local conn = ended.argument
+  if serving[conn.slot] == ended then serving[conn.slot] = false end
   if kept[conn.slot] == conn.gen then
     kept[conn.slot] = nil
   else
@@ -401,6 +404,14 @@ local function accept_failed(acceptor, code)
   task.say(where .. " " .. what .. ": " .. why)
 end
 
+-- A handler that has closed its connection, and goes on, is a task like others.
+local function serve(conn, serves)
+  local slot = conn.slot
+  if serving[slot] then task.track(serving[slot]) end
+  serving[slot] = serves
+  if slot > serving_count then serving_count = slot end
+end
+
 local function accept_some(slot)
   local acceptor = acceptors[slot]
   if not acceptor then return end
@@ -410,11 +421,39 @@ local function accept_some(slot)
     if code < 0 then return accept_failed(acceptor, code) end
     local conn = take_connection(made)
     timeouts[conn.slot] = acceptor.timeout
-    task.start(acceptor.handler, acceptor, conn)
+    serve(conn, task.start(acceptor.handler, acceptor, conn))
   end
 end
 
 task.on_ready(C.NEAP_READY_ACCEPT, accept_some)
+
+-- Nothing came or went for a while, nothing is unread or unsent, and the handler waits for more.
+local function is_idle(serves, slot)
+  local conn = serves.argument
+  if readers[slot] ~= serves or conn:buffered() > 0 then return false end
+  if C.neap_stream_info(slot, conn.gen, info) < 0 then return true end
+  return info.queued_bytes == 0 and info.idle >= IDLE_SECONDS
+end
+
+-- What a stop asks.
+task.on_stop({
+  running = function(names)
+    local count = 0
+    for slot = 1, serving_count do
+      local serves = serving[slot]
+      if serves and not is_idle(serves, slot) then
+        count = count + 1
+        if names and #names < 3 then names[#names + 1] = serves.argument.peer end
+      end
+    end
+    return count
+  end,
+  track = function()
+    for slot = 1, serving_count do
+      if serving[slot] then task.track(serving[slot]) end
+    end
+  end,
+})
 
 -- When the interpreter ends: the path of a unix socket goes with its listener.
 local close_listener = C.neap_listener_close

@@ -96,7 +96,8 @@ local function report(task, err)
   if is_outside(task, err) then
     local name = task.failure_name
     outside_counts[name] = (outside_counts[name] or 0) + 1
-    return M.say(err)
+    if name ~= "cancelled" or not loop.is_ending() then M.say(err) end
+    return
   end
   failures = failures + 1
   log.limited("error", "a task ended in an error: " .. shown(err), {
@@ -268,9 +269,7 @@ end
 function Task:cancel()
   check_task(self, "cancel")
   if self.done then return end
-  self.cancelled = true
-  wait.look_at_bounds(self)
-  if self.cut and waits(self) then wait.wake_later(self) end
+  wait.cancel(self)
 end
 
 --- Waits; other tasks run meanwhile.

@@ -35,6 +35,7 @@ M.loop = loop
 local WAITING, ENDED = {}, {} -- what a coroutine yields whose task waits, or has ended
 local BEGIN = {}         -- what tells a coroutine that it is neap that resumes it
 local spares, spare_count = {}, 0 -- coroutines whose task has ended
+local alive = {}         -- tasks that have waited; but not handlers, which net.lua knows
 local depth = 0          -- how many tasks the running one was started inside of
 local current            -- the task that runs; nil outside of all
 local outside = { wait = 0 } -- waits outside of a task: the loop runs inside the call
@@ -120,6 +121,7 @@ local function go(task, code)
     task.wait = task.wait + 1
     waiting_count = waiting_count + 1
   else
+    if alive[task] then alive[task] = nil end
     end_task(task, ok, what)
   end
   current = previous
@@ -144,6 +146,7 @@ local function begin(task)
   if ok and what == WAITING then
     task.wait = task.wait + 1
     waiting_count = waiting_count + 1
+    alive[task] = true
   else
     end_task(task, ok, what)
   end
@@ -401,6 +404,39 @@ function M.end_bound(task, bound, code, later)
   if not task.cut or not waits(task) then return end
   if later then M.wake_later(task) else wake(task, code) end
 end
+
+--- A task's wait, or the next one, ends with "cancelled".
+function M.cancel(task)
+  task.cancelled = true
+  look_at_bounds(task)
+  if task.cut and waits(task) then M.wake_later(task) end
+end
+
+--- From now on cancel_all() knows that task, until it ends.
+function M.track(task) alive[task] = true end
+
+--- Cancels all tasks but the handlers of connections.
+function M.cancel_all()
+  for task in pairs(alive) do M.cancel(task) end
+end
+
+local function is_cleaning_up(task)
+  local bound = task.bound
+  while bound and not bound.shield do bound = bound.outer end
+  return bound ~= nil
+end
+
+--- How many tasks, but for the handlers, have waited and not ended, and how many of them clean up.
+function M.left()
+  local count, cleaning = 0, 0
+  for task in pairs(alive) do
+    count = count + 1
+    if is_cleaning_up(task) then cleaning = cleaning + 1 end
+  end
+  return count, cleaning
+end
+
+M.is_cleaning_up = is_cleaning_up
 
 --- A cancel that came too late for the wait that told it is for the next one.
 function M.cancel_again(task)

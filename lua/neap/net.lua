@@ -43,7 +43,6 @@ local readers, writers = {}, {}
 local acceptors = {}
 local timeouts = {} -- seconds that a wait may take, by slot of the connection
 local kept = {}     -- connections that outlive their handler: slot → gen
-local serving, serving_count = {}, 0 -- tasks of handlers, by slot, and the highest one
 
 local function wake_reader(slot)
   local waiting = readers[slot]
@@ -379,7 +378,6 @@ end
 
 local function close_connection(ended)
   local conn = ended.argument
-  if serving[conn.slot] == ended then serving[conn.slot] = false end
   if kept[conn.slot] == conn.gen then
     kept[conn.slot] = nil
   else
@@ -404,14 +402,6 @@ local function accept_failed(acceptor, code)
   task.say(where .. " " .. what .. ": " .. why)
 end
 
--- A handler that has closed its connection, and goes on, is a task like others.
-local function serve(conn, serves)
-  local slot = conn.slot
-  if serving[slot] then task.track(serving[slot]) end
-  serving[slot] = serves
-  if slot > serving_count then serving_count = slot end
-end
-
 local function accept_some(slot)
   local acceptor = acceptors[slot]
   if not acceptor then return end
@@ -421,37 +411,56 @@ local function accept_some(slot)
     if code < 0 then return accept_failed(acceptor, code) end
     local conn = take_connection(made)
     timeouts[conn.slot] = acceptor.timeout
-    serve(conn, task.start(acceptor.handler, acceptor, conn))
+    task.start(acceptor.handler, acceptor, conn)
   end
 end
 
 task.on_ready(C.NEAP_READY_ACCEPT, accept_some)
 
--- Nothing came or went for a while, nothing is unread or unsent, and the handler waits for more.
-local function is_idle(serves, slot)
-  local conn = serves.argument
-  if readers[slot] ~= serves or conn:buffered() > 0 then return false end
-  if C.neap_stream_info(slot, conn.gen, info) < 0 then return true end
+-- ---- at a stop ----
+
+-- The handler waits in a read of this connection: for more, with nothing that came or went for a
+-- while, and nothing unread or unsent?
+local function is_idle(slot, handler)
+  local conn = handler.argument
+  if slot == conn.slot and conn:buffered() > 0 then return false end
+  if C.neap_stream_info(conn.slot, conn.gen, info) < 0 then return true end
   return info.queued_bytes == 0 and info.idle >= IDLE_SECONDS
 end
 
--- What a stop asks.
+local function add_waiting(found, list)
+  for slot, waiting in pairs(list) do
+    if waiting and waiting.kind and waiting.kind.on_end == close_connection then
+      found[waiting] = slot
+    end
+  end
+end
+
+-- All handlers that wait, and where: true, or the slot of the connection that they read.
+local function find_handlers()
+  local found = {}
+  add_waiting(found, writers)
+  for handler in pairs(task.alive) do
+    if handler.kind.on_end == close_connection then found[handler] = true end
+  end
+  for handler in pairs(found) do found[handler] = true end
+  add_waiting(found, readers)
+  return found
+end
+
 task.on_stop({
   running = function(names)
     local count = 0
-    for slot = 1, serving_count do
-      local serves = serving[slot]
-      if serves and not is_idle(serves, slot) then
+    for handler, where in pairs(find_handlers()) do
+      if where == true or not is_idle(where, handler) then
         count = count + 1
-        if names and #names < 3 then names[#names + 1] = serves.argument.peer end
+        if names and #names < 3 then names[#names + 1] = handler.argument.peer end
       end
     end
     return count
   end,
   track = function()
-    for slot = 1, serving_count do
-      if serving[slot] then task.track(serving[slot]) end
-    end
+    for handler in pairs(find_handlers()) do task.track(handler) end
   end,
 })
 

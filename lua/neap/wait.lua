@@ -35,10 +35,10 @@ M.loop = loop
 local WAITING, ENDED = {}, {} -- what a coroutine yields whose task waits, or has ended
 local BEGIN = {}         -- what tells a coroutine that it is neap that resumes it
 local spares, spare_count = {}, 0 -- coroutines whose task has ended
-local alive = {}         -- tasks that have waited; but not handlers, which net.lua knows
+local alive = {}         -- tasks that have waited; a handler, if for more than its connection
 local depth = 0          -- how many tasks the running one was started inside of
 local current            -- the task that runs; nil outside of all
-local outside = { wait = 0 } -- waits outside of a task: the loop runs inside the call
+local outside = { wait = 0, kind = {} } -- waits outside of a task: the loop runs inside the call
 local queue, first, last = {}, 1, 0 -- tasks to start or to wake in this turn …
 local queue_waits = {}   -- … and the number of the wait that each is in, to wake it; false: start
 local waiting_count = 0  -- tasks that gave control up and were not woken yet
@@ -314,6 +314,7 @@ end
 --- @return integer code 0, or NEAP_E_TIMEOUT, NEAP_E_CANCELLED, NEAP_E_MEMORY
 function M.wait(task, seconds, registry, key)
   local code, waited = CANCELLED, false
+  if not registry and task.kind.on_end then alive[task] = true end
   if not task.cut then
     waited = true
     if seconds then code = suspend_for(task, seconds)
@@ -415,7 +416,9 @@ end
 --- From now on cancel_all() knows that task, until it ends.
 function M.track(task) alive[task] = true end
 
---- Cancels all tasks but the handlers of connections.
+M.alive = alive
+
+--- Cancels all tasks, but for handlers that wait for their connections.
 function M.cancel_all()
   for task in pairs(alive) do M.cancel(task) end
 end
@@ -426,7 +429,7 @@ local function is_cleaning_up(task)
   return bound ~= nil
 end
 
---- How many tasks, but for the handlers, have waited and not ended, and how many of them clean up.
+--- How many tasks have waited and not ended, but for those handlers, and how many clean up.
 function M.left()
   local count, cleaning = 0, 0
   for task in pairs(alive) do

@@ -19,7 +19,7 @@ local LUA_LAYERS = {
   { name = "network", "net", "stream", "listener", "udp", "unix", "tls", "dns", "address" },
   { name = "codecs", "codec/", never = { network = true, scheduler = true } },
   { name = "servers and clients", rest = true },
-  { name = "operations", "ops", "metrics", "leaks", "inspector", "testing",
+  { name = "operations", "ops", "metrics", "guard", "leaks", "inspector", "testing",
     "process" },
   { name = "the whole", "init" },
   { name = "the command", "prompt", "command" },

@@ -26,6 +26,7 @@ local CHAPTERS = {
   { file = "net", title = "Connections and listeners" },
   { file = "task", title = "Tasks and time" },
   { file = "loop", title = "The loop" },
+  { file = "guard", title = "The runaway guard" },
   { file = "timer", title = "Deadlines and timers" },
   { file = "scope", title = "Scopes" },
   { file = "channel", title = "Channels" },

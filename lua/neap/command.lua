@@ -8,6 +8,7 @@ ffi.cdef((ffi.string(ffi.C.neap_host_header()):gsub("const char %*neap_host_head
 
 local task = require("neap.task")
 local neap = require("neap")
+local guard = require("neap.guard")
 local prompt = require("neap.prompt")
 
 local host = ffi.C
@@ -25,6 +26,8 @@ options, as those of lua and luajit:
   -          run standard input, no more options
 and neap's own:
   --stats    print counters to standard error at exit
+  --guard=REPORT[,ABORT]  seconds until a task that gives no control back is told of, and until the
+             process aborts (2,0; 0: never)
   --stop-timeout=SECONDS  for what runs when a signal ends the program (2)
   -h, --help print this
 ]=]
@@ -105,7 +108,13 @@ local function seconds_of(text)
   return seconds and seconds >= 0 and seconds <= 315360000 and seconds or nil
 end
 
+local guarded = false
+
 local values_of = {
+  ["--guard"] = function(text)
+    guarded = true
+    if not guard.configure(text) then return "needs seconds, as in 2,10" end
+  end,
   ["--stop-timeout"] = function(text)
     local seconds = seconds_of(text)
     if not seconds then return "needs a number of seconds" end
@@ -224,6 +233,7 @@ return function(words)
     io.write(usage)
     return 0
   end
+  if not guarded and not line.test then guard.start() end
   if line.stats then host.neap_host_stats_at_exit() end
   local has_script = line.script <= #words
   if not has_script then without_script(line) end

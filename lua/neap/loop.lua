@@ -94,6 +94,7 @@ local function run_until_woken()
   outside.wait = outside.wait + 1
   while waits(outside) and not stopping do turn(true) end
   in_turns = false
+  C.neap_guard_rest()
   if waits(outside) then
     outside.wait, outside.cancelled, outside.cut = outside.wait + 1, true, true
     outside.code = CANCELLED
@@ -263,6 +264,7 @@ function M.run_until(task)
   local stopped = stopping
   if stopped then wind_up() end
   M.catch_endings(false)
+  C.neap_guard_rest()
   stopping = false
   return stopped
 end

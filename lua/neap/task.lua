@@ -318,6 +318,11 @@ end
 function M.failures() return failures, outside_counts end
 
 M.origin_of = where
+M.served = served
+
+--- Where a task was started, if that is known.
+function M.origin(task) return task.origin or task.kind.origin end
+
 M.shown = shown
 
 -- ---- for neap.testing ----

@@ -35,6 +35,7 @@ M.loop = loop
 local WAITING, ENDED = {}, {} -- what a coroutine yields whose task waits, or has ended
 local BEGIN = {}         -- what tells a coroutine that it is neap that resumes it
 local spares, spare_count = {}, 0 -- coroutines whose task has ended
+local beat = C.neap_guard_beat()
 local alive = {}         -- tasks that have waited; a handler, if for more than its connection
 local depth = 0          -- how many tasks the running one was started inside of
 local current            -- the task that runs; nil outside of all
@@ -115,7 +116,7 @@ end
 
 local function go(task, code)
   local previous = current
-  current = task
+  current, beat.count = task, beat.count + 1
   local ok, what = resume(task.co, code)
   if ok and what == WAITING then
     task.wait = task.wait + 1
@@ -141,7 +142,7 @@ local function begin(task)
   else
     co = create(work)
   end
-  task.co, current = co, task
+  task.co, current, beat.count = co, task, beat.count + 1
   local ok, what = resume(co, BEGIN, fn, argument)
   if ok and what == WAITING then
     task.wait = task.wait + 1

@@ -9,12 +9,14 @@
 #include <lualib.h>
 #include <signal.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
 #include "host/functions.h"
+#include "neap.h"
 
 enum {
     PATH_BYTES = PATH_MAX + 64,
@@ -96,7 +98,8 @@ static bool set_paths(lua_State *L, const char *home)
 
 static void offer_functions(lua_State *L)
 {
-    static const luaL_Reg functions[] = {{"where", neap_host_where}, {NULL, NULL}};
+    static const luaL_Reg functions[] = {
+        {"where", neap_host_where}, {"on_runaway", neap_host_on_runaway}, {NULL, NULL}};
     lua_getglobal(L, "package");
     lua_getfield(L, -1, "loaded");
     lua_newtable(L);
@@ -157,8 +160,10 @@ int main(int argc, char **argv)
     }
     luaL_openlibs(L);
     offer_functions(L);
+    neap_host_guard(L);
     char home[PATH_MAX];
     int status = find_home(home) && set_paths(L, home) ? run(L, argc, argv) : 1;
+    neap_guard_on_interrupt(NULL);
     lua_close(L);
     return status;
 }

@@ -11,49 +11,46 @@
 -- type does not take, a length above the limit. The last one ends the connection, and so does,
 -- without an answer, a frame that stops in the middle.
 local neap = require("neap")
+local frame = require("neap.codec.frame")
 
 local HEADER, MAX_PAYLOAD = 8, 65536 -- bytes
 local ERROR = 0
 
-local numbers = neap.buffer() -- where answers are put together
+local out = neap.buffer() -- where answers are put together
 
--- The header of the request, with what differs written over it, and the answer's payload. Nothing
--- is copied: the frame is cut where it lies, and write takes both.
-local function answer(frame, kind, payload)
-  local header = frame:split(HEADER)
-  frame:release()
-  header:pack(">I4I2", 0, #payload, kind)
-  return { header, payload }
+-- An answer to the request with this header.
+local function answer(header, kind, put, payload)
+  out:put_u32be(0):put_u16be(kind):put(header:sub(6, 2))
+  put(out, payload)
+  return out:set_u32be(0, #out - HEADER):take()
 end
 
--- By type. A handler takes the frame and returns what is written.
+-- By type: what is sent for a request, a view of its frame.
 local handlers = {
-  function(frame) return frame end, -- as it came, from where it lies
-  function(frame)
-    if #frame % 4 ~= 0 then return answer(frame, ERROR, "not a whole count of u32be numbers") end
+  function(request) return request end, -- as it came, from where it lies
+  function(request)
+    if #request % 4 ~= 0 then
+      return answer(request, ERROR, out.put, "not a whole count of u32be numbers")
+    end
     local sum = 0
-    for offset = HEADER, #frame - 4, 4 do sum = sum + frame:u32be(offset) end
-    return answer(frame, 2, numbers:put_u64be(sum):take()[1])
+    for offset = HEADER, #request - 4, 4 do sum = sum + request:u32be(offset) end
+    return answer(request, 2, out.put_u64be, sum)
   end,
-  function(frame) return answer(frame, 3, numbers:put_u64be(os.time()):take()[1]) end,
+  function(request) return answer(request, 3, out.put_u64be, os.time()) end,
 }
 
-local function unknown(frame) return answer(frame, ERROR, "there is no such type") end
+local function unknown(request) return answer(request, ERROR, out.put, "there is no such type") end
 
-local listener = assert(neap.listen(arg[1] or "tcp://127.0.0.1:7001", function(conn)
-  while true do
-    local view, message, name = conn:peek(HEADER) -- a look at it, where it lies
-    if name == "eof" then return end
-    local length, kind = assert(view, message):unpack(">I4I2")
-    if length > MAX_PAYLOAD then
-      conn:write(answer(conn:read(HEADER), ERROR, "the payload is too long"))
-      return
-    end
-    local frame = assert(conn:read(HEADER + length)) -- header and payload, side by side
-    conn:write((handlers[kind] or unknown)(frame))
-  end
-end))
+local server = assert(neap.serve(arg[1] or "tcp://127.0.0.1:7001", {
+  -- The length does not count the 4 bytes of the header that are behind it.
+  codec = frame.new { length = "u32be", adjust = 4, max = MAX_PAYLOAD + 4, whole = true },
+  handle = function(request) return (handlers[request:u16be(4)] or unknown)(request) end,
+  fail = function(conn, _, name)
+    if name ~= "oversized" or conn:buffered() < HEADER then return nil end
+    return answer(conn:peek(HEADER), ERROR, out.put, "the payload is too long")
+  end,
+}))
 
-print("listening on " .. listener.address)
-print("try it: neap examples/frames_client.lua " .. listener.address)
+print("listening on " .. server.address)
+print("try it: neap examples/frames_client.lua " .. server.address)
 io.stdout:flush()

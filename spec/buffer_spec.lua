@@ -422,7 +422,7 @@ describe("a growing buffer", function()
     it("arguments of the wrong kind raise, and put nothing", function()
       local b = make()
       b:put("x")
-      for _, bad in ipairs { 1, {}, true, print, 1LL, io.stdout, pool, b, ffi.new("char[4]") } do
+      for _, bad in ipairs { 1, { 1 }, true, print, 1LL, io.stdout, pool, b, ffi.new("char[4]") } do
         raises("buffer:put: ", function() b:put(bad) end)
         raises("buffer:pack: ", function() b:pack(bad) end)
       end

@@ -32,7 +32,7 @@ local examples = {
   { name = "echo", says = "hello\n", hears = "hello\n",
     resets = "read of a chunk: the peer reset" },
   { name = "frames", says = "\0\0\0\5\0\1\0\7hello", hears = "\0\0\0\5\0\1\0\7hello",
-    resets = "peek at 8 bytes: the peer reset" },
+    resets = "the peer reset the connection" },
 }
 
 local SETTLE_S = 8

@@ -42,8 +42,8 @@ describe("docs/reference.md", function()
   it("names the functions of the module and of every kind of object", function()
     local text = read("docs/reference.md")
     for _, heading in ipairs { "neap.listen(", "conn:write(", "conn:read(", "listener:close(",
-      "task:join(", "slice:split(", "view:retain(", "buffer:put(", "pool:stats(",
-      "allocator:alloc(", "reader:close(", "channel:send(" } do
+      "task:join(", "slice:split(", "view:retain(", "conn:put(", "buffer:pack(", "pool:stats(",
+      "allocator:alloc(", "reader:close(", "channel:send(", "server:stop(" } do
       assert.matches("\n#### " .. heading, text, 1, true)
     end
     local neap = require("neap")

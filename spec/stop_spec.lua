@@ -229,3 +229,58 @@ describe("a stop", function()
     assert.equal(0, run.status)
   end)
 end)
+
+describe("a stop of a program with neap.serve", function()
+  helper.watch(before_each, after_each)
+
+  local function serving(delay)
+    return ([[
+      local listener = assert(neap.serve("tcp://127.0.0.1:0", {
+        codec = require("neap.codec.line").new(),
+        handle = function(line)
+          if #line > 0 then
+            say("asked")
+            say("slept", select(3, neap.sleep(%s)))
+          end
+          return "answer"
+        end,
+        close = function(_, why) say("closed", why) end,
+      }))]]):format(delay)
+  end
+
+  it("closes idle connections at once, and lets messages that run be answered", function()
+    local child, address = start(serving("0.3"), "--stop-timeout=60")
+    local idle, busy = assert(neap.connect(address)), assert(neap.connect(address))
+    idle:write("\n")
+    assert.equal("answer", line_of(idle))
+    busy:write("question\n")
+    busy:flush()
+    assert.equal("asked", child:line())
+    child:kill("TERM")
+    assert.equal("eof", (select(3, idle:read(1))))
+    assert.equal("answer", line_of(busy))
+    assert.equal("eof", (select(3, busy:read(1))))
+    local run = child:finish()
+    assert.equal("closed\tstopped\nslept\nclosed\tstopped\n", run.out)
+    assert.equal("", run.err)
+    assert.equal(0, run.status)
+    idle:close()
+    busy:close()
+  end)
+
+  it("cuts the messages that are not finished, and says whose", function()
+    local child, address = start(serving("1000"), "--stats --stop-timeout=0.1")
+    local conn = assert(neap.connect(address))
+    conn:write("question\n")
+    conn:flush()
+    assert.equal("asked", child:line())
+    child:kill("TERM")
+    local run = child:finish()
+    assert.equal("slept\tcancelled\nclosed\tstopped\n", run.out)
+    assert.matches("stopped in the middle of 1 connection, after 0.1 s: tcp://127.0.0.1:%d+\n",
+      run.err)
+    assert.matches("\nnet.stop_cut 1\n", run.err, 1, true)
+    assert.equal(0, run.status)
+    conn:close()
+  end)
+end)

@@ -36,9 +36,9 @@ for _, write in ipairs { "write", "try_write" } do
       for _, wrong in ipairs {
         { { good, stale }, "[2] is a slice that was released or taken before" },
         { { good, "x", good }, "[3] is a slice that was released or taken before" },
-        { { good, 1, "x" }, "[2] must be a string or a slice, got number" },
-        { { good, { "x" } }, "[2] must be a string or a slice, got table" },
-        { { "x", good, true }, "[3] must be a string or a slice, got boolean" },
+        { { good, 1, "x" }, "[2] must be a string, a slice or a view, got number" },
+        { { good, { "x" } }, "[2] must be a string, a slice or a view, got table" },
+        { { "x", good, true }, "[3] must be a string, a slice or a view, got boolean" },
       } do
         helper.raises(wrong[2], function() local _ = conn[write](conn, wrong[1]) end)
         assert.equal(0, conn:queued())

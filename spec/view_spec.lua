@@ -38,6 +38,7 @@ describe("a view", function()
     equals = function(v) v:equals("x") end,
     retain = function(v) v:retain() end,
     unpack = function(v) v:unpack("B", 0) end,
+    sub = function(v) v:sub(0, 0):str() end,
   }
   for _, kind in ipairs { "u8", "i8", "u16be", "u16le", "u24be", "i24le", "u32be", "i32le",
     "u48be", "i48le", "u53be", "u53le", "u64be", "i64le", "f32be", "f64le" } do
@@ -45,9 +46,67 @@ describe("a view", function()
   end
 
   local function is_stale(v)
-    for name, use in pairs(uses) do raises("view:" .. name .. ": ", use, v) end
+    for name, use in pairs(uses) do
+      raises("view:" .. (name == "sub" and "str" or name) .. ": ", use, v)
+    end
     assert.equal("view (stale)", tostring(v))
   end
+
+  it("has parts, which are views of the same life", function()
+    local r = over("\1\2text\0\0\0\9")
+    local v = assert(r:peek(10))
+    local part = v:sub(2, 4)
+    assert.equal(4, #part)
+    assert.equal("text", part:str())
+    assert.equal("ext", part:sub(1, 3):str())
+    assert.equal(0x7874, part:u16be(2))
+    assert.equal(2, part:find("xt"))
+    assert.is_nil(part:find("\0"))
+    assert.is_true(part:equals("text"))
+    assert.equal("", v:sub(10, 0):str())
+    assert.same({ 9, 4 }, { v:sub(6, 4):unpack(">I4") })
+    local kept = part:retain()
+    assert(r:skip(1))
+    is_stale(part)
+    assert.equal("text", text(kept))
+    r:close()
+  end)
+
+  it("has no parts that reach past it", function()
+    local r = over("\1\2text")
+    local v = assert(r:peek(6))
+    local part = v:sub(2, 3)
+    raises("view:sub: 2 bytes at offset 5 reach past the view's 6 bytes",
+      function() v:sub(5, 2) end)
+    raises("view:sub: 0 bytes at offset 7", function() v:sub(7, 0) end)
+    raises("view:sub: offset must be", function() v:sub(-1, 0) end)
+    raises("view:sub: n must be", function() v:sub(0, 0 / 0) end)
+    raises("view:u8: 1 byte at offset 3 reach past", function() part:u8(3) end)
+    raises("view:u8: 1 byte at offset 4294967294", function() part:u8(4294967294) end)
+    raises("view:u16be: 2 bytes at offset 2", function() part:u16be(2) end)
+    raises("view:find: from is 4", function() part:find("x", 4) end)
+    r:close()
+  end)
+
+  it("is what it was when its task has waited, however many others were made", function()
+    local r, other = over("mine"), over(("x"):rep(9000))
+    local v = assert(r:peek(4))
+    local part = v:sub(1, 2)
+    neap.sleep(0)
+    for _ = 1, 4500 do
+      assert(other:peek(1))
+      assert(other:skip(1))
+    end
+    assert.equal("mine", v:str())
+    assert.equal("in", part:str())
+    for _ = 1, 4500 do -- and without a wait
+      assert(other:peek(1))
+      assert(other:skip(1))
+    end
+    assert.equal("mine", v:str())
+    r:close()
+    other:close()
+  end)
 
   it("shows the numbers that stand in the bytes", function()
     local r = over("\1\2\3\4\5\6\7\248\255")

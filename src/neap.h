@@ -350,6 +350,8 @@ int neap_buffer_size(uint32_t slot, uint32_t gen);
  * MEMORY, CLOSED; then nothing was appended. */
 int neap_buffer_put(uint32_t slot, uint32_t gen, const char *bytes, uint32_t n);
 int neap_buffer_put_slice(uint32_t slot, uint32_t gen, uint32_t slice_slot, uint32_t slice_gen);
+int neap_buffer_put_view(uint32_t slot, uint32_t gen, uint32_t reader_slot, uint32_t reader_gen,
+                         uint32_t epoch, uint32_t at, uint32_t size);
 
 /* Append a number (enum neap_number). err: also RANGE: it does not fit. */
 int neap_buffer_put_number(uint32_t slot, uint32_t gen, int number, double value);
@@ -386,6 +388,7 @@ struct neap_view {
     uint32_t slot; /* of the reader */
     uint32_t gen;
     uint32_t epoch; /* of the reader, when the view was made */
+    uint32_t at;    /* where it starts, counted from the first unread byte */
     uint32_t size;  /* bytes */
 };
 
@@ -430,26 +433,35 @@ int neap_reader_skip(uint32_t slot, uint32_t gen, uint32_t n);
  * err: as neap_reader_read(). */
 int neap_reader_peek(uint32_t slot, uint32_t gen, uint32_t n);
 
+/* For who takes message after message: drop the first `done` unread bytes, which were looked at in
+ * a view of `epoch`, unless somebody has read or skipped since then; and look whether `want` are
+ * here now. `view`, of the unread bytes, is filled in any case but STALE. Returns how many there
+ * are. err: as neap_reader_peek(). */
+int neap_reader_next(uint32_t slot, uint32_t gen, uint32_t epoch, uint32_t done, uint32_t want,
+                     struct neap_view *view);
+
 /* A slice of the bytes of a view, which stay unread. own: returns owned.  err: STALE, MEMORY. */
 int neap_view_retain(const struct neap_view *view, struct neap_handle *slice);
 
-/* The bytes of a view. own: returns borrowed, as the view is.  err: NULL, stale. */
-const uint8_t *neap_view_bytes(uint32_t slot, uint32_t gen, uint32_t epoch);
+/* The bytes of a view. own: returns borrowed, as the view is.  err: NULL: it is stale, or
+ * reaches past the bytes that are there. */
+const uint8_t *neap_view_bytes(const struct neap_view *view);
 
-/* A number in a view of `size` bytes, as neap_slice_get(). */
-double neap_view_get(uint32_t slot, uint32_t gen, uint32_t epoch, uint32_t size, uint32_t offset,
+/* A number in a view, as neap_slice_get(). Here and below, `end` is where the view ends and
+ * `offset` is in the same count: from the reader's first unread byte. */
+double neap_view_get(uint32_t slot, uint32_t gen, uint32_t epoch, uint32_t end, uint32_t offset,
                      int number);
 
-/* Numbers in a view of `size` bytes, as neap_slice_unpack(). err: STALE, RANGE. */
-int neap_view_unpack(uint32_t slot, uint32_t gen, uint32_t epoch, uint32_t size, uint32_t offset,
+/* Numbers in a view, as neap_slice_unpack(). err: STALE, RANGE. */
+int neap_view_unpack(uint32_t slot, uint32_t gen, uint32_t epoch, uint32_t end, uint32_t offset,
                      struct neap_numbers *numbers);
 
-/* Copy n bytes of a view of `size` bytes into room. err: STALE, RANGE. */
-int neap_view_copy(uint32_t slot, uint32_t gen, uint32_t epoch, uint32_t size, uint32_t offset,
+/* Copy n bytes of a view into room. err: STALE, RANGE. */
+int neap_view_copy(uint32_t slot, uint32_t gen, uint32_t epoch, uint32_t end, uint32_t offset,
                    uint32_t n, char *room);
 
 /* The bits of a number in a view, as neap_slice_get_bits(). */
-uint64_t neap_view_bits(uint32_t slot, uint32_t gen, uint32_t epoch, uint32_t size, uint32_t offset,
+uint64_t neap_view_bits(uint32_t slot, uint32_t gen, uint32_t epoch, uint32_t end, uint32_t offset,
                         int number);
 
 /* As neap_slice_find() and neap_slice_equals(). */
@@ -612,12 +624,26 @@ int neap_stream_write(uint32_t slot, uint32_t gen, uint32_t slice_slot, uint32_t
 int neap_stream_write_bytes(uint32_t slot, uint32_t gen, const char *bytes, uint32_t n,
                             bool above_high);
 
+/* The same for bytes of a slice, of a view (struct neap_view) and of numbers (as those of
+ * neap_buffer_put_number() and its siblings), however much is queued. own: borrows. err: also RANGE:
+ * the value does not fit; STALE: the slice or the view is. */
+int neap_stream_put_slice(uint32_t slot, uint32_t gen, uint32_t slice_slot, uint32_t slice_gen);
+int neap_stream_put_view(uint32_t slot, uint32_t gen, uint32_t reader_slot, uint32_t reader_gen,
+                         uint32_t epoch, uint32_t at, uint32_t size);
+int neap_stream_put_number(uint32_t slot, uint32_t gen, int number, double value);
+int neap_stream_put_bits(uint32_t slot, uint32_t gen, int number, uint64_t bits);
+int neap_stream_put_varint(uint32_t slot, uint32_t gen, uint64_t value);
+
+/* How often a stream had more than NEAP_WRITE_HIGH_BYTES queued after a write, in all: who has
+ * seen it grow asks the stream. */
+extern uint32_t neap_streams_high;
+
 /* Bytes queued and not yet written, or why writing failed. err: STALE. */
 int neap_stream_queued(uint32_t slot, uint32_t gen);
 
-/* Let NEAP_READY_WRITE follow when nothing is queued any more. Returns the bytes queued.
+/* Let NEAP_READY_WRITE follow when no more than `low` bytes are queued. Returns the bytes queued.
  * err: as neap_stream_queued(). */
-int neap_stream_flush(uint32_t slot, uint32_t gen);
+int neap_stream_flush(uint32_t slot, uint32_t gen, uint32_t low);
 
 /* Send what is queued, then the end of the stream; reading goes on. err: STALE, CLOSED. */
 int neap_stream_shutdown(uint32_t slot, uint32_t gen);

@@ -6,9 +6,9 @@ local header = require "tools.header"
 
 local library = assert(arg[1], "usage: luajit tools/exports.lua build/libneap.so")
 local declared, exported, wrong = {}, {}, {}
-for _, name in ipairs(header.parse("src/neap.h").functions) do
-  declared[name] = true
-end
+local contract = header.parse("src/neap.h")
+for _, name in ipairs(contract.functions) do declared[name] = true end
+for _, name in ipairs(contract.variables) do declared[name] = true end
 
 local nm = assert(io.popen("nm -D --defined-only '" .. library .. "'"))
 for line in nm:lines() do

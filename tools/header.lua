@@ -96,7 +96,8 @@ local function refuse_forbidden(text, refuse_at)
 end
 
 -- Returns { text, structs = {{kind, name, fields}}, enums = {{name, members}},
--- functions = {names} }; ends the program with a message on what may not be there.
+-- functions = {names}, variables = {names} }; ends the program with a message on what may not
+-- be there.
 function M.parse(path)
   local file = assert(io.open(path))
   local text = file:read("*a")
@@ -110,7 +111,7 @@ function M.parse(path)
   refuse_forbidden(clean, refuse_at)
   clean = clean:gsub("#[^\n]*", function(line) return (" "):rep(#line) end)
 
-  local contract = { text = text, structs = {}, enums = {}, functions = {} }
+  local contract = { text = text, structs = {}, enums = {}, functions = {}, variables = {} }
   for _, declaration in ipairs(split(clean, ";")) do
     local at = declaration.at + #declaration.text:match("^%s*")
     local function refuse(why) refuse_at(at, why) end
@@ -124,8 +125,10 @@ function M.parse(path)
       table.insert(contract.enums, { name = name, members = members })
     elseif code:find("^[%w_%s%*]+%b()$") then
       table.insert(contract.functions, code:match("([%a_][%w_]*)%s*%b()$"))
+    elseif code:find("^extern%s+[%w_%s]+$") then
+      table.insert(contract.variables, code:match("[%w_]+$"))
     elseif code ~= "" and not code:find("^struct%s+[%w_]+$") then
-      refuse("not an enum, a struct or a prototype: " .. code:match("[^\n]*"))
+      refuse("not an enum, a struct, a prototype or a variable: " .. code:match("[^\n]*"))
     end
   end
   return contract

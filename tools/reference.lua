@@ -24,6 +24,9 @@ local SOURCES = "lua/neap/"
 local CHAPTERS = {
   { file = "init", title = "The module" },
   { file = "net", title = "Connections and listeners" },
+  { file = "serve", title = "Servers of messages" },
+  { file = "codec/frame", title = "Codecs: frames" },
+  { file = "codec/line", title = "Codecs: lines" },
   { file = "task", title = "Tasks and time" },
   { file = "loop", title = "The loop" },
   { file = "guard", title = "The runaway guard" },
@@ -127,6 +130,10 @@ local function exercise()
   reader:read_until("x", {})
   neap.listen("no address", nothing, {})
   neap.connect("no address", {})
+  local codec = { decode = nothing }
+  neap.serve("tcp://127.0.0.1:0", { codec = codec, handle = nothing }, {}):stop()
+  require("neap.codec.frame").new {}
+  require("neap.codec.line").new {}
   neap.pool({}):allocator():release()
   require("neap.testing").watch(nothing, nothing, {})
 end

@@ -13,7 +13,8 @@ struct neap_lua_pool { const uint32_t slot; const uint32_t gen; };
 struct neap_lua_allocator { const uint32_t slot; const uint32_t gen; };
 struct neap_lua_buffer { const uint32_t slot; const uint32_t gen; };
 struct neap_lua_view {
-  const uint32_t slot; const uint32_t gen; const uint32_t epoch; const uint32_t size;
+  const uint32_t slot; const uint32_t gen; const uint32_t epoch;
+  const uint32_t at; const uint32_t size;
 };
 struct neap_lua_listener { const uint32_t slot; const uint32_t gen; };
 struct neap_lua_stream {

@@ -17,6 +17,7 @@ local common = require("neap.bytes")
 local errors = require("neap.errors")
 local format = require("neap.format")
 local pool = require("neap.pool")
+local put = require("neap.put")
 local slice = require("neap.slice")
 
 local C = abi.C
@@ -85,39 +86,40 @@ function M.new(home)
   return ffi.gc(buffer_t(made.slot, made.gen), C.neap_buffer_finalize)
 end
 
---- Appends a string or the bytes of a slice.
---- own: borrows x
---- err: "limit", "memory", "oversized" (above 1 GiB in all), "closed" (the pool)
---- @param x string|neap.Slice the bytes
---- @return neap.Buffer|nil self, string? message, string? name
-function Buffer:put(x)
-  check_self(self, "put")
-  local code
-  if type(x) == "string" then
-    code = C.neap_buffer_put(self.slot, self.gen, x, #x)
-  elseif slice.is_slice(x) then
-    code = C.neap_buffer_put_slice(self.slot, self.gen, x.slot, x.gen)
-  else
-    check.raise("buffer:put: argument must be a string or a slice, got " .. type(x))
-  end
-  return outcome(self, code, "put")
-end
+put.install(Buffer, {
+  name = "buffer",
+  check = check_self,
+  outcome = outcome,
+  bytes = function(self, bytes)
+    local code = C.neap_buffer_put(self.slot, self.gen, bytes, #bytes)
+    return code
+  end,
+  slice = function(self, x)
+    local code = C.neap_buffer_put_slice(self.slot, self.gen, x.slot, x.gen)
+    return code
+  end,
+  view = function(self, x)
+    local code = C.neap_buffer_put_view(self.slot, self.gen, x.slot, x.gen, x.epoch, x.at, x.size)
+    return code
+  end,
+  number = function(self, number, value)
+    local code = C.neap_buffer_put_number(self.slot, self.gen, number, value)
+    return code
+  end,
+  bits = function(self, number, bits)
+    local code = C.neap_buffer_put_bits(self.slot, self.gen, number, bits)
+    return code
+  end,
+  varint = function(self, bits)
+    local code = C.neap_buffer_put_varint(self.slot, self.gen, bits)
+    return code
+  end,
+})
 
 for plain, number in pairs(common.numbers) do
-  local put_name, set_name = "put_" .. plain, "set_" .. plain
-  local put_what, set_what = "buffer:" .. put_name, "buffer:" .. set_name
+  local set_name = "set_" .. plain
+  local set_what = "buffer:" .. set_name
   local what = set_what .. ": offset"
-  --- Appends a number. The name tells what stands in the bytes: `u` unsigned, `i` signed, `f`
-  --- IEEE 754; bits; `be` the highest byte first, `le` the lowest.
-  --- err: "limit", "memory", "oversized" (above 1 GiB in all), "closed" (the pool)
-  --- @param value number an integer that fits, or any number for `f`
-  --- @return neap.Buffer|nil self, string? message, string? name
-  Buffer[put_name] = function(self, value)
-    check_self(self, put_name)
-    check.number(value, put_what)
-    local code = C.neap_buffer_put_number(self.slot, self.gen, number, value)
-    return outcome(self, code, put_name)
-  end
   --- Writes a number over bytes that were put before, or reserved.
   --- @param offset integer bytes from the buffer's front
   --- @param value number an integer that fits, or any number for `f`
@@ -132,19 +134,9 @@ for plain, number in pairs(common.numbers) do
 end
 
 for plain, number in pairs(common.wide) do
-  local put_name, set_name = "put_" .. plain, "set_" .. plain
-  local put_what, set_what = "buffer:" .. put_name, "buffer:" .. set_name
+  local set_name = "set_" .. plain
+  local set_what = "buffer:" .. set_name
   local what = set_what .. ": offset"
-  --- Appends an integer of 64 bits.
-  --- err: "limit", "memory", "oversized" (above 1 GiB in all), "closed" (the pool)
-  --- @param value integer|ffi.cdata* an integer up to 2^53, or an int64_t or uint64_t that fits
-  --- @return neap.Buffer|nil self, string? message, string? name
-  Buffer[put_name] = function(self, value)
-    check_self(self, put_name)
-    local bits = common.bits_of(value, number)
-    if not bits then check.raise(put_what .. ": value must be an integer that fits") end
-    return outcome(self, C.neap_buffer_put_bits(self.slot, self.gen, number, bits), put_name)
-  end
   --- Writes an integer of 64 bits over bytes that were put before, or reserved.
   --- @param offset integer bytes from the buffer's front
   --- @param value integer|ffi.cdata* an integer up to 2^53, or an int64_t or uint64_t that fits
@@ -157,20 +149,6 @@ for plain, number in pairs(common.wide) do
     local code = C.neap_buffer_set_bits(self.slot, self.gen, offset, number, bits)
     return set_outcome(self, code, set_name, offset, 8)
   end
-end
-
---- Appends an unsigned integer, seven bits a byte, the lowest first (LEB128, as Protocol
---- Buffers and others write it).
---- err: "limit", "memory", "oversized" (above 1 GiB in all), "closed" (the pool)
---- @param value integer|ffi.cdata* from 0 to 2^53, or 64 bits
---- @return neap.Buffer|nil self, string? message, string? name
-function Buffer:put_varint(value)
-  check_self(self, "put_varint")
-  local bits = common.bits_of(value, 8)
-  if not bits then
-    check.raise("buffer:put_varint: value must be an integer of at least 0")
-  end
-  return outcome(self, C.neap_buffer_put_varint(self.slot, self.gen, bits), "put_varint")
 end
 
 -- What stops a pack in the middle; what it appended so far is cut off again.

@@ -5,9 +5,11 @@ local abi = require("neap.abi")
 local check = require("neap.check")
 local errors = require("neap.errors")
 local pool = require("neap.pool")
+local put = require("neap.put")
 local reader = require("neap.reader")
 local slice = require("neap.slice")
 local task = require("neap.task")
+local view = require("neap.view")
 
 local C = abi.C
 local loop = task.loop
@@ -43,10 +45,13 @@ local readers, writers = {}, {}
 local acceptors = {}
 local timeouts = {} -- seconds that a wait may take, by slot of the connection
 local kept = {}     -- connections that outlive their handler: slot → gen
+local served = {}   -- by slot of a connection: the server that has its messages handled
 
 local function wake_reader(slot)
   local waiting = readers[slot]
-  if waiting then task.wake(waiting, 0) end
+  if waiting then return task.wake(waiting, 0) end
+  local server = served[slot]
+  if server then return server:ready(slot) end
 end
 
 local function wake_writer(slot)
@@ -84,9 +89,53 @@ end
 
 -- ---- connections ----
 
+-- An answer that serve holds back, since the next one may stand right behind it in the same buf: a
+-- view of the connection's own unread bytes. It goes out before anything else is done with the
+-- connection, and before any task waits.
+local held_slot, held_gen = -1, 0 -- of the connection; -1: there is none
+local held_reader, held_reader_gen, held_epoch, held_at, held_size = 0, 0, 0, 0, 0
+
+--- Sends what is held back.
+function M.send_held()
+  if held_slot < 0 then return end
+  local slot = held_slot
+  held_slot = -1
+  C.neap_stream_put_view(slot, held_gen, held_reader, held_reader_gen, held_epoch, held_at,
+    held_size)
+end
+
+local send_held = M.send_held
+task.before_wait(send_held)
+
+--- Holds back a view, or sends it with what is held back. It must be one of conn's own reader.
+function M.hold(conn, x)
+  local at, size, epoch = x.at, x.size, x.epoch
+  if conn.slot == held_slot and epoch == held_epoch and at == held_at + held_size then
+    held_size = held_size + size
+    return
+  end
+  send_held()
+  held_slot, held_gen, held_reader, held_reader_gen = conn.slot, conn.gen, x.slot, x.gen
+  held_epoch, held_at, held_size = epoch, at, size
+end
+
 local function check_stream(self, name)
   if not istype(stream_t, self) then
     check.raise("conn:" .. name .. ": called on " .. type(self) .. ", not on a connection")
+  end
+  if self.slot == held_slot then send_held() end
+end
+
+--- By slot of a connection: how many of its unread bytes serve has handled, and not dropped yet;
+--- false: it drops each message when that is handled.
+local handled = {}
+M.handled = handled
+
+-- Who reads from a connection reads what is not handled.
+local function check_reading(self, name)
+  check_stream(self, name)
+  if handled[self.slot] and name ~= "buffered" then
+    served[self.slot]:drop_handled(self.slot, self)
   end
 end
 
@@ -110,19 +159,29 @@ local function fill(self, _, co, yieldable)
   return code < 0 and code or AGAIN
 end
 
-local function wait_writable(slot, what)
+local function wait_writable(slot, what, seconds)
   local me = prepare(running(), isyieldable())
   check_free(writers[slot], what)
   writers[slot] = me
-  local code = wait(me, timeouts[slot], writers, slot)
+  local code = wait(me, seconds or timeouts[slot], writers, slot)
   if writers[slot] == me then writers[slot] = false end
   return code
 end
 
-reader.install(Stream, { name = "conn", fill = fill, check = check_stream, tell = peer_of })
+reader.install(Stream, { name = "conn", fill = fill, check = check_reading, tell = peer_of,
+  handled = function(self) return handled[self.slot] or 0 end })
 
 local function failed(self, what, code)
   return errors.failure(peer_of(self) .. ": " .. what, code)
+end
+
+-- own: borrows the view
+local function queue_view(self, x, above_high, what)
+  local queued = C.neap_stream_queued(self.slot, self.gen)
+  if not above_high and queued + x.size > HIGH then return BUSY end
+  local code = C.neap_stream_put_view(self.slot, self.gen, x.slot, x.gen, x.epoch, x.at, x.size)
+  if code == STALE then check.raise(what .. " is a stale view (view:retain() keeps the bytes)") end
+  return code
 end
 
 -- own: takes a slice, except at BUSY: more than HIGH would be queued, and may not be. Returns the
@@ -132,8 +191,9 @@ local function queue_one(self, x, above_high, what)
     local code = C.neap_stream_write_bytes(self.slot, self.gen, x, #x, above_high)
     return code
   end
+  if view.is_view(x) then return (queue_view(self, x, above_high, what)) end
   if not slice.is_slice(x) then
-    check.raise(what .. " must be a string, a slice or a list of them, got " .. type(x))
+    check.raise(what .. " must be a string, a slice, a view or a list of them, got " .. type(x))
   end
   local code = C.neap_stream_write(self.slot, self.gen, x.slot, x.gen, above_high)
   if code == STALE then check.raise(what .. " is a slice that was released or taken before") end
@@ -148,10 +208,13 @@ local function check_list(list, what)
   local bytes, wrong = 0, nil
   for i = 1, #list do
     local x = list[i]
-    if type(x) == "string" then
+    if type(x) == "string" or view.is_view(x) then
+      if type(x) ~= "string" and x:is_stale() then
+        wrong = wrong or ("[%d] is a stale view"):format(i)
+      end
       bytes = bytes + #x
     elseif not slice.is_slice(x) then
-      wrong = wrong or ("[%d] must be a string or a slice, got %s"):format(i, type(x))
+      wrong = wrong or ("[%d] must be a string, a slice or a view, got %s"):format(i, type(x))
     else
       local size = C.neap_slice_size(x.slot, x.gen)
       if size < 0 or named[x.slot] then
@@ -211,9 +274,9 @@ end
 --- Queues a string, a slice or a list of them; they leave at the end of this turn. Waits while
 --- more than 64 KiB are queued, until no more than 16 KiB are. After a "timeout" or "cancelled"
 --- the bytes are queued all the same.
---- own: takes slices, borrows strings
+--- own: takes slices, borrows strings and views
 --- err: "closed" (also after a shutdown), "reset", "timeout", "cancelled", "memory", "system"
---- @param x string|neap.Slice|(string|neap.Slice)[] the bytes
+--- @param x string|neap.Slice|neap.View|(string|neap.Slice|neap.View)[] the bytes
 --- @return true|nil ok, string? message, string? name
 function Stream:write(x)
   check_stream(self, "write")
@@ -226,7 +289,7 @@ end
 --- As write, for who must not wait: takes x only when no more than 64 KiB are queued.
 --- own: takes slices, except at "limit"
 --- err: "limit" (x is untouched), "closed", "reset", "memory", "system"
---- @param x string|neap.Slice|(string|neap.Slice)[] the bytes
+--- @param x string|neap.Slice|neap.View|(string|neap.Slice|neap.View)[] the bytes
 --- @return true|nil ok, string? message, string? name
 function Stream:try_write(x)
   check_stream(self, "try_write")
@@ -240,20 +303,64 @@ function Stream:try_write(x)
   return failed(self, "try_write", code)
 end
 
+--- Waits until no more than so many bytes are queued. @return integer code the bytes
+function M.drain(conn, low, seconds)
+  local slot, gen = conn.slot, conn.gen
+  check_free(writers[slot], "writing")
+  local code = C.neap_stream_flush(slot, gen, low)
+  while code > low do
+    code = wait_writable(slot, "writing", seconds)
+    if code == 0 then code = C.neap_stream_flush(slot, gen, low) end
+  end
+  return code
+end
+
 --- Waits until the system has taken everything that is queued.
 --- err: "closed", "reset", "timeout", "cancelled", "memory", "system"
 --- @return true|nil ok, string? message, string? name
 function Stream:flush()
   check_stream(self, "flush")
-  check_free(writers[self.slot], "writing")
-  local code = C.neap_stream_flush(self.slot, self.gen)
-  while code > 0 do
-    code = wait_writable(self.slot, "writing")
-    if code == 0 then code = C.neap_stream_flush(self.slot, self.gen) end
-  end
+  local code = M.drain(self, 0)
   if code >= 0 then return true end
   return failed(self, "flush", code)
 end
+
+put.install(Stream, {
+  name = "conn",
+  check = check_stream,
+  outcome = function(self, code, name)
+    if code >= 0 then return self end
+    if code == STALE or code == C.NEAP_E_RANGE then
+      check.raise("conn:" .. name .. ": " .. (code == STALE
+        and "the slice was released before, or the view is stale" or "the value does not fit"))
+    end
+    return failed(self, name, code)
+  end,
+  bytes = function(self, bytes)
+    local code = C.neap_stream_write_bytes(self.slot, self.gen, bytes, #bytes, true)
+    return code
+  end,
+  slice = function(self, x)
+    local code = C.neap_stream_put_slice(self.slot, self.gen, x.slot, x.gen)
+    return code
+  end,
+  view = function(self, x)
+    local code = C.neap_stream_put_view(self.slot, self.gen, x.slot, x.gen, x.epoch, x.at, x.size)
+    return code
+  end,
+  number = function(self, number, value)
+    local code = C.neap_stream_put_number(self.slot, self.gen, number, value)
+    return code
+  end,
+  bits = function(self, number, bits)
+    local code = C.neap_stream_put_bits(self.slot, self.gen, number, bits)
+    return code
+  end,
+  varint = function(self, bits)
+    local code = C.neap_stream_put_varint(self.slot, self.gen, bits)
+    return code
+  end,
+})
 
 local info = ffi.new("struct neap_stream_info")
 
@@ -314,6 +421,11 @@ function Stream:close()
   if C.neap_stream_close(slot, self.gen) < 0 then return end
   ffi.gc(self, nil)
   wake_later(slot)
+  local server = served[slot]
+  if server then
+    served[slot] = false
+    server:left(slot, self)
+  end
 end
 
 ffi.metatype(stream_t, {
@@ -409,10 +521,13 @@ local function accept_some(slot)
   for _ = 1, ACCEPT_AT_ONCE do
     local code = C.neap_listener_accept(slot, acceptor.gen, made)
     if code < 0 then return accept_failed(acceptor, code) end
-    local conn = take_connection(made)
-    timeouts[conn.slot] = acceptor.timeout
-    task.start(acceptor.handler, acceptor, conn)
+    timeouts[made.stream.slot] = acceptor.timeout
+    acceptor:take(made)
   end
+end
+
+local function start_handler(acceptor, made)
+  task.start(acceptor.handler, acceptor, take_connection(made))
 end
 
 task.on_ready(C.NEAP_READY_ACCEPT, accept_some)
@@ -493,20 +608,43 @@ end
 --- path, as in "660"
 --- @return neap.Listener|nil listener, string? message, string? name
 function M.listen(address, handler, options)
-  local ok, message, name = check_address(address, "neap.listen")
+  check.string(address, "neap.listen: address")
   if type(handler) ~= "function" then
     check.raise("neap.listen: handler must be a function, got " .. type(handler))
   end
-  local given, timeout = check_options(options, listen_defaults, "neap.listen")
+  return M.accept({ handler = handler, take = start_handler, on_end = close_connection,
+    origin = task.origin_of(2) }, address, options, "neap.listen")
+end
+
+--- Listens, and has what comes taken by an acceptor: take(self, made), made being a struct
+--- neap_connection. It is the kind of the tasks that it starts, too.
+function M.accept(acceptor, address, options, what)
+  local ok, message, name = check_address(address, what)
+  local given, timeout = check_options(options, listen_defaults, what)
   if not ok then return nil, message, name end
   local home, made = pool.default(), handle_t()
   local code = C.neap_listener_open(loop, home.slot, home.gen, address, given, made)
   if code < 0 then return errors.failure("listen on " .. address, code) end
   local listener = listener_t(made.slot, made.gen)
-  acceptors[made.slot] = { gen = made.gen, handler = handler, options = given, timeout = timeout,
-    address = listener_address(listener), origin = task.origin_of(2), on_end = close_connection }
+  acceptor.gen, acceptor.options, acceptor.timeout = made.gen, given, timeout
+  acceptor.address = listener_address(listener)
+  acceptors[made.slot] = acceptor
   return listener
 end
+
+--- Options that M.accept() knows, with their defaults.
+M.listen_defaults = listen_defaults
+
+--- A connection whose events go to a server, which closes it: without a finalizer, and with no
+--- task while nothing comes.
+function M.serve(server, made)
+  served[made.stream.slot] = server
+  return stream_t(made.stream.slot, made.stream.gen, made.reader.slot, made.reader.gen)
+end
+
+--- The server ends it: it is not told when the connection closes.
+function M.unserve(slot) served[slot] = false end
+
 
 --- Stops listening; connections that are open stay. Twice is harmless.
 function Listener:close()

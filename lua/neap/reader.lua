@@ -36,9 +36,10 @@ local M = {}
 ---     before; the last two are coroutine.running() and coroutine.isyieldable() (see task.lua);
 ---     AGAIN when it is worth another try
 ---   check(self, name): raises when self is not such an object
+---   handled(self)? → how many of the unread bytes count as read
 ---   tell(self) → string: what it is, with its peer, for messages
 function M.install(methods, kind)
-  local fill, check_self, tell = kind.fill, kind.check, kind.tell
+  local fill, check_self, tell, handled = kind.fill, kind.check, kind.tell, kind.handled
   local prefix = kind.name
   local read_n, read_any_max = prefix .. ":read: n", prefix .. ":read_any: max"
   local read_line_max, peek_n = prefix .. ":read_line: max", prefix .. ":peek: n"
@@ -184,7 +185,7 @@ function M.install(methods, kind)
     check_self(self, "peek")
     whole(n, 0x1p53, peek_n)
     local code = peek(self, n < U32 and n or U32)
-    if code >= 0 then return new_view(self.reader_slot, self.reader_gen, code, n) end
+    if code >= 0 then return new_view(self.reader_slot, self.reader_gen, code, 0, n) end
     return failed(self, code, ("peek at %d bytes"):format(n))
   end
 
@@ -258,6 +259,7 @@ function M.install(methods, kind)
   function methods:buffered()
     check_self(self, "buffered")
     local n = C.neap_reader_buffered(self.reader_slot, self.reader_gen)
+    if handled then n = n - handled(self) end
     return n > 0 and n or 0
   end
 

@@ -13,12 +13,15 @@
 local ffi = require("ffi")
 local abi = require("neap.abi")
 local check = require("neap.check")
+local view = require("neap.view")
 
 local C = abi.C
 local create, resume, yield = coroutine.create, coroutine.resume, coroutine.yield
 local running, status = coroutine.running, coroutine.status
 local isyieldable = coroutine.isyieldable
 local band = require("bit").band
+local keep_views = view.keep
+local before_wait = function() end
 local pcall, xpcall, error = pcall, xpcall, error
 
 local CANCELLED, TIMEOUT = C.NEAP_E_CANCELLED, C.NEAP_E_TIMEOUT
@@ -309,11 +312,16 @@ local function cut_short(task, waited, registry, key)
   return code
 end
 
+--- Call something before a task waits. @param fn function
+function M.before_wait(fn) before_wait = fn end
+
 --- Give control up until somebody wakes the task, for so many seconds at most.
 --- @param seconds? number
 --- @param registry? table where the task is registered, under key: cleared if this raises
 --- @return integer code 0, or NEAP_E_TIMEOUT, NEAP_E_CANCELLED, NEAP_E_MEMORY
 function M.wait(task, seconds, registry, key)
+  keep_views()
+  before_wait()
   local code, waited = CANCELLED, false
   if not registry and task.kind.on_end then alive[task] = true end
   if not task.cut then

@@ -373,7 +373,7 @@ static void S10_a_view_that_is_kept_overlaps_what_is_read_out_later(void **state
     assert_int_equal(neap_reader_create(AT(pool), 100, &reader), NEAP_OK);
     assert_int_equal(neap_reader_feed(AT(reader), "0123456789", 10), 10);
     int epoch = neap_reader_peek(AT(reader), 6);
-    struct neap_view view = {AT(reader), (uint32_t)epoch, 6};
+    struct neap_view view = {AT(reader), (uint32_t)epoch, 0, 6};
     assert_int_equal(neap_view_retain(&view, &kept), NEAP_OK);
     all_writes(kept, 0, NEAP_E_OVERLAP); /* still unread */
     assert_int_equal(neap_reader_read(AT(reader), 8, &read), NEAP_OK);

@@ -102,7 +102,7 @@ static void E2_what_is_unread_does_not_count_and_what_was_read_does(void **state
     slice_end(slice);
     assert_int_equal(held(), 0);
     int epoch = neap_reader_peek(AT(reader), 4);
-    struct neap_view view = {AT(reader), (uint32_t)epoch, 4};
+    struct neap_view view = {AT(reader), (uint32_t)epoch, 0, 4};
     assert_int_equal(neap_view_retain(&view, &kept), NEAP_OK);
     assert_int_equal(neap_reader_release(AT(reader)), NEAP_OK);
     assert_int_equal(held(), 16384);

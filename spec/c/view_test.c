@@ -25,13 +25,13 @@ static struct neap_view peek(uint32_t n)
 {
     int epoch = neap_reader_peek(AT(reader), n);
     assert_true(epoch >= 0);
-    return (struct neap_view){reader.slot, reader.gen, (uint32_t)epoch, n};
+    return (struct neap_view){reader.slot, reader.gen, (uint32_t)epoch, 0, n};
 }
 
 static void is_stale(struct neap_view v)
 {
     struct neap_handle slice;
-    assert_null(neap_view_bytes(v.slot, v.gen, v.epoch));
+    assert_null(neap_view_bytes(&v));
     assert_true(isnan(neap_view_get(v.slot, v.gen, v.epoch, v.size, 0, 1)));
     assert_true(neap_view_bits(v.slot, v.gen, v.epoch, v.size, 0, 1) == 0);
     struct neap_numbers none = {0};
@@ -47,7 +47,7 @@ static void a_view_leaves_its_bytes_unread(void **state)
     start("\1\2text");
     struct neap_view v = peek(6);
     assert_int_equal(neap_reader_buffered(AT(reader)), 6);
-    assert_memory_equal(neap_view_bytes(v.slot, v.gen, v.epoch), "\1\2text", 6);
+    assert_memory_equal(neap_view_bytes(&v), "\1\2text", 6);
     assert_true(neap_view_get(v.slot, v.gen, v.epoch, 6, 0, 2 | NEAP_BIG) == 0x0102);
     assert_true(neap_view_bits(v.slot, v.gen, v.epoch, 6, 0, 2) == 0x0201);
     struct neap_numbers two = {.count = 2, .number = {1, 1}};
@@ -110,6 +110,28 @@ static void a_made_up_size_shows_no_number_and_finds_nothing(void **state)
     finish();
 }
 
+static void a_view_may_begin_behind_the_first_unread_byte(void **state)
+{
+    (void)state;
+    start("\1\2text");
+    struct neap_view v = peek(6), part = v;
+    part.at = 2;
+    part.size = 4;
+    assert_memory_equal(neap_view_bytes(&part), "text", 4);
+    assert_int_equal(neap_view_find(&part, "xt", 2, 0), 2);
+    assert_int_equal(neap_view_equals(&part, "text", 4), 1);
+    struct neap_handle slice;
+    assert_int_equal(neap_view_retain(&part, &slice), NEAP_OK);
+    assert_int_equal(neap_slice_equals(AT(slice), "text", 4), 1);
+    assert_int_equal(neap_slice_release(AT(slice)), NEAP_OK);
+    part.size = 5; /* past the end, as is every place behind it */
+    assert_null(neap_view_bytes(&part));
+    part.at = UINT32_MAX;
+    assert_null(neap_view_bytes(&part));
+    finish();
+    is_stale(v);
+}
+
 static void a_failed_peek_leaves_the_view_of_before(void **state)
 {
     (void)state;
@@ -166,7 +188,7 @@ static void a_view_of_nothing_needs_no_buf(void **state)
     start("");
     struct neap_view v = peek(0);
     assert_int_equal(pool_stats(pool).bufs_live, 0);
-    assert_non_null(neap_view_bytes(v.slot, v.gen, v.epoch));
+    assert_non_null(neap_view_bytes(&v));
     assert_int_equal(neap_view_equals(&v, "", 0), 1);
     assert_int_equal(neap_view_find(&v, "", 0, 0), 0);
     struct neap_handle slice;
@@ -183,6 +205,7 @@ static const struct CMUnitTest tests[] = {
     TEST(a_view_leaves_its_bytes_unread),
     TEST(a_view_is_stale_after_the_next_read_peek_skip_and_close),
     TEST(a_made_up_size_shows_no_number_and_finds_nothing),
+    TEST(a_view_may_begin_behind_the_first_unread_byte),
     TEST(a_failed_peek_leaves_the_view_of_before),
     TEST(a_view_stays_true_while_more_bytes_come),
     TEST(S10_a_retained_view_overlaps_what_is_unread_and_what_is_read),

@@ -166,6 +166,15 @@ int neap_buffer_put_slice(uint32_t slot, uint32_t gen, uint32_t slice_slot, uint
     return b ? put(b, neap_slice_data(s), neap_slice_bytes_count(s)) : NEAP_E_STALE;
 }
 
+int neap_buffer_put_view(uint32_t slot, uint32_t gen, uint32_t reader_slot, uint32_t reader_gen,
+                         uint32_t epoch, uint32_t at, uint32_t size)
+{
+    const struct neap_view view = {reader_slot, reader_gen, epoch, at, size};
+    const uint8_t *bytes = neap_view_bytes(&view);
+    struct neap_buffer *b = bytes ? buffer_of(slot, gen) : NULL;
+    return b ? put(b, bytes, size) : NEAP_E_STALE;
+}
+
 int neap_buffer_put_bits(uint32_t slot, uint32_t gen, int number, uint64_t bits)
 {
     struct neap_buffer *b = buffer_of(slot, gen);
@@ -188,11 +197,8 @@ int neap_buffer_put_varint(uint32_t slot, uint32_t gen, uint64_t value)
 {
     struct neap_buffer *b = buffer_of(slot, gen);
     if (!b) return NEAP_E_STALE;
-    uint8_t bytes[10];
-    uint32_t n = 0;
-    for (; value > 127; value >>= 7) bytes[n++] = (uint8_t)(value | 128);
-    bytes[n++] = (uint8_t)value;
-    return put(b, bytes, n);
+    uint8_t bytes[NEAP_VARINT_BYTES];
+    return put(b, bytes, neap_varint_store(bytes, value));
 }
 
 int neap_buffer_reserve(uint32_t slot, uint32_t gen, uint32_t n)

@@ -36,6 +36,7 @@ struct neap_reader {
     uint64_t searched_for;  /* private: the delimiter of the last search, if it was short */
     uint32_t searched;      /* private: unread bytes that search has seen, without finding it */
     uint32_t epoch;         /* moves on with every read, peek and skip: views of before are stale */
+    uint32_t taken_at;      /* private: the epoch since which no unread byte was taken */
     neap_reader_fill *fill; /* rw; NULL: somebody else fills it */
     void *source;           /* rw; what `fill` reads from */
     int ending;             /* why nothing more will come; NEAP_OK: it may */

@@ -54,11 +54,6 @@ static void reshape(struct neap_slice *s, uint32_t free, uint32_t base, uint32_t
     s->bound = bound;
 }
 
-void neap_slice_grow(struct neap_slice *s, uint32_t n)
-{
-    reshape(s, s->free, s->base, s->bound + n);
-}
-
 void neap_slice_shift(struct neap_slice *s, uint32_t n)
 {
     reshape(s, s->free, s->base + n, s->bound);

@@ -88,7 +88,13 @@ void neap_slice_end(struct neap_slice *s, enum neap_slice_ending ending);
 
 /* For queues, whose slices lie in bufs that nobody else fills: n more bytes at the back; n
  * bytes fewer at the front; no bytes behind `bound`. */
-void neap_slice_grow(struct neap_slice *s, uint32_t n);
+static inline void neap_slice_grow(struct neap_slice *s, uint32_t n)
+{
+    neap_assert(n <= s->buf->capacity - s->bound, "a slice ends in its buf");
+    s->buf->stats->bytes_referenced += n;
+    s->bound += n;
+}
+
 void neap_slice_shift(struct neap_slice *s, uint32_t n);
 void neap_slice_shrink_to(struct neap_slice *s, uint32_t bound);
 

@@ -47,29 +47,27 @@ static int small_room(struct neap_writer *w, uint32_t n)
     return NEAP_OK;
 }
 
-/* Copy into the small buf; the piece copied before grows if it is still the last one. */
-static int add_copy(struct neap_writer *w, const uint8_t *bytes, uint32_t n)
+/* Copy into the small buf, as a piece of its own, which grows while it is the last one. */
+static int add_piece(struct neap_writer *w, const uint8_t *bytes, uint32_t n)
 {
     int result = small_room(w, n);
     if (result < 0) return result;
-    struct neap_slice *s =
-        w->small_slot && w->small_slot == w->last ? neap_slice_at(w->last) : NULL;
-    if (s) {
-        neap_slice_grow(s, n);
-        w->queued += n;
-    } else {
-        s = neap_slice_make(w->small, w->small_end, w->small_end, w->small_end + n);
-        if (!s) {
-            if (!w->first) leave_small(w);
-            return NEAP_E_MEMORY;
-        }
-        neap_slice_own(s);
-        enqueue(w, s);
-        w->small_slot = neap_slice_slot(s);
+    struct neap_slice *s = neap_slice_make(w->small, w->small_end, w->small_end, w->small_end + n);
+    if (!s) {
+        if (!w->first) leave_small(w);
+        return NEAP_E_MEMORY;
     }
+    neap_slice_own(s);
+    enqueue(w, s);
+    w->small_slot = neap_slice_slot(s);
     memcpy(w->small->mem + w->small_end, bytes, n);
     w->small_end += n;
     return NEAP_OK;
+}
+
+static int add_copy(struct neap_writer *w, const uint8_t *bytes, uint32_t n)
+{
+    return neap_writer_grow(w, bytes, n) ? NEAP_OK : add_piece(w, bytes, n);
 }
 
 int neap_writer_add_bytes(struct neap_writer *w, const uint8_t *bytes, uint32_t n)

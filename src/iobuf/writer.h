@@ -12,6 +12,7 @@
  * Thread: the pool's. */
 #pragma once
 
+#include <string.h>
 #include <sys/uio.h>
 
 #include "iobuf/slice.h"
@@ -26,6 +27,19 @@ struct neap_writer {
     uint32_t small_end;     /* bytes used in it */
     uint32_t small_slot;    /* the queued slice that ends at small_end, if it is the last */
 };
+
+/* Copy bytes behind those that were copied last, if they are the last that wait and there is room.
+ * Returns whether it did: what nearly all small pieces need. own: borrows bytes. */
+static inline bool neap_writer_grow(struct neap_writer *w, const uint8_t *bytes, uint32_t n)
+{
+    if (!w->small_slot || w->small_slot != w->last) return false;
+    if (n > w->small->capacity - w->small_end) return false;
+    neap_slice_grow(neap_slice_at(w->last), n);
+    w->queued += n;
+    memcpy(w->small->mem + w->small_end, bytes, n);
+    w->small_end += n;
+    return true;
+}
 
 /* own: takes s, also when it fails.  err: LIMIT, MEMORY, CLOSED (the pool). */
 int neap_writer_add(struct neap_writer *w, struct neap_slice *s);

@@ -22,6 +22,7 @@ enum {
 
 struct neap_slots neap_streams = NEAP_SLOTS(struct neap_stream, STREAMS_MAX);
 struct neap_net_stats neap_net_counts;
+uint32_t neap_streams_high;
 
 static struct neap_stream *stream_of(uint32_t slot, uint32_t gen)
 {
@@ -357,13 +358,10 @@ static void wake_below(struct neap_stream *s, uint32_t bytes)
     s->low_bytes = bytes;
 }
 
-/* n bytes were queued: they go out at the next flush. */
-static int queued_now(struct neap_stream *s, uint32_t n)
+void neap_stream_is_high(struct neap_stream *s)
 {
-    s->loop->queued_bytes += n;
-    neap_chore_set(s->loop, &s->flush);
-    if (s->writer.queued > NEAP_WRITE_HIGH_BYTES) wake_below(s, NEAP_WRITE_LOW_BYTES);
-    return s->writer.queued < INT32_MAX ? (int)s->writer.queued : INT32_MAX;
+    neap_streams_high++;
+    wake_below(s, NEAP_WRITE_LOW_BYTES);
 }
 
 static bool goes_high(const struct neap_stream *s, uint32_t n)
@@ -385,7 +383,7 @@ int neap_stream_write(uint32_t slot, uint32_t gen, uint32_t slice_slot, uint32_t
         return result;
     }
     result = neap_writer_add(&s->writer, slice);
-    return result < 0 ? result : queued_now(s, n);
+    return result < 0 ? result : neap_stream_queued_now(s, n);
 }
 
 int neap_stream_write_bytes(uint32_t slot, uint32_t gen, const char *bytes, uint32_t n,
@@ -395,7 +393,7 @@ int neap_stream_write_bytes(uint32_t slot, uint32_t gen, const char *bytes, uint
     if (!above_high && goes_high(s, n)) return NEAP_E_BUSY;
     int result = writable(s);
     if (result == NEAP_OK) result = neap_writer_add_bytes(&s->writer, (const uint8_t *)bytes, n);
-    return result < 0 ? result : queued_now(s, n);
+    return result < 0 ? result : neap_stream_queued_now(s, n);
 }
 
 int neap_stream_queued(uint32_t slot, uint32_t gen)
@@ -406,11 +404,11 @@ int neap_stream_queued(uint32_t slot, uint32_t gen)
     return s->writer.queued < INT32_MAX ? (int)s->writer.queued : INT32_MAX;
 }
 
-int neap_stream_flush(uint32_t slot, uint32_t gen)
+int neap_stream_flush(uint32_t slot, uint32_t gen, uint32_t low)
 {
     struct neap_stream *s = stream_of(slot, gen);
-    if (s && s->writer.queued) {
-        wake_below(s, 0);
+    if (s && s->writer.queued > low) {
+        wake_below(s, low);
         neap_chore_set(s->loop, &s->flush);
     }
     return neap_stream_queued(slot, gen);

@@ -45,5 +45,17 @@ extern struct neap_slots neap_streams;
 /* Every wait on it, and every later read of more than is here, and write, fails because of `why`. */
 void neap_stream_fail(struct neap_stream *s, int why);
 
+/* More than NEAP_WRITE_HIGH_BYTES are queued. */
+void neap_stream_is_high(struct neap_stream *s);
+
+/* n bytes were queued: they go out at the next flush. Returns the bytes queued. */
+static inline int neap_stream_queued_now(struct neap_stream *s, uint32_t n)
+{
+    s->loop->queued_bytes += n;
+    if (!s->flush.link.next) neap_chore_set(s->loop, &s->flush);
+    if (s->writer.queued > NEAP_WRITE_HIGH_BYTES) neap_stream_is_high(s);
+    return s->writer.queued < INT32_MAX ? (int)s->writer.queued : INT32_MAX;
+}
+
 /* Let it fail after so many seconds without traffic; 0: never. Called once, when it is made. */
 void neap_idle_watch(struct neap_stream *s, uint32_t seconds);

@@ -1,6 +1,5 @@
 #include "scan/number.h"
 
-#include <endian.h>
 #include <math.h>
 #include <string.h>
 
@@ -69,32 +68,12 @@ static uint64_t float_bits(double value, uint32_t width)
     return width == 4 ? narrow.bits : wide.bits;
 }
 
-static __attribute__((noinline)) double get_any(const uint8_t *at, int number)
+double neap_number_get_any(const uint8_t *at, int number)
 {
     if (!neap_number_known(number)) return NAN;
     uint64_t bits = neap_number_bits(at, number);
     if (number & NEAP_FLOAT) return float_of(bits, neap_number_width(number));
     return number & NEAP_SIGNED ? (double)(int64_t)bits : (double)bits;
-}
-
-/* The numbers that headers are made of, each in a move or two. */
-static inline double get(const uint8_t *at, int number)
-{
-    uint16_t v16;
-    uint32_t v32;
-    switch (number) {
-    case 1: return at[0];
-    case 2: memcpy(&v16, at, 2); return le16toh(v16);
-    case 4: memcpy(&v32, at, 4); return le32toh(v32);
-    case 2 | NEAP_BIG: memcpy(&v16, at, 2); return be16toh(v16);
-    case 4 | NEAP_BIG: memcpy(&v32, at, 4); return be32toh(v32);
-    default: return get_any(at, number);
-    }
-}
-
-double neap_number_get(const uint8_t *at, int number)
-{
-    return get(at, number);
 }
 
 /* A double has 53 bits: wider integers are written as bits. */
@@ -148,7 +127,7 @@ int neap_numbers_load(const uint8_t *at, uint32_t size, struct neap_numbers *num
     for (uint32_t i = 0; i < numbers->count; i++) {
         uint32_t width = neap_number_width(numbers->number[i]);
         if (width > size) return NEAP_E_RANGE;
-        numbers->value[i] = get(at, numbers->number[i]);
+        numbers->value[i] = neap_number_get(at, numbers->number[i]);
         at += width;
         size -= width;
     }
@@ -168,4 +147,12 @@ int neap_numbers_store(uint8_t at[NEAP_NUMBERS_MAX * 8], const struct neap_numbe
         done += neap_number_width(number);
     }
     return (int)done;
+}
+
+uint32_t neap_varint_store(uint8_t at[NEAP_VARINT_BYTES], uint64_t value)
+{
+    uint32_t n = 0;
+    for (; value > 127; value >>= 7) at[n++] = (uint8_t)(value | 128);
+    at[n++] = (uint8_t)value;
+    return n;
 }

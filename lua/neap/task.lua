@@ -150,24 +150,6 @@ function M.start(fn, kind, argument)
   return task
 end
 
---- A task that starts now, in here, until it waits or ends (then `done` is true, or "failed"). Its
---- coroutine is lent to it: as long as it does not wait it costs no more than a call or two.
---- @param kind table as for M.start, without on_end
---- @param used? table a task that has ended, and that nobody else knows: it is used once more
-function M.start_now(fn, kind, argument, used)
-  local task = used
-  if task then
-    task.co, task.kind, task.argument, task.done, task.result = fn, kind, argument, false, nil
-    task.failure, task.raised_at = nil, nil
-  else
-    task = setmetatable({ co = fn, kind = kind, argument = argument, wait = 0, done = false,
-      result = nil, failure = nil, raised_at = nil }, Task)
-    if started then started(task) end
-  end
-  wait.begin(task)
-  return task
-end
-
 local function bind(fn, ...)
   local count, arguments = select("#", ...), { ... }
   return function() return fn(unpack(arguments, 1, count)) end

@@ -157,8 +157,6 @@ local function begin(task)
   current = previous
 end
 
-M.begin = begin
-
 -- ---- waiting ----
 
 -- C functions that call back, under the names that scripts know, and the way round each.
@@ -232,8 +230,6 @@ local function look_at_bounds(task)
   end
   task.cut = task.cancelled or cut
 end
-
-M.look_at_bounds = look_at_bounds
 
 --- From now on the running task is inside a bound: a table of the caller's, with `over` (a code)
 --- or `shield` set, or neither. Leave it, whatever the outcome.
@@ -447,8 +443,6 @@ function M.left()
   end
   return count, cleaning
 end
-
-M.is_cleaning_up = is_cleaning_up
 
 --- A cancel that came too late for the wait that told it is for the next one.
 function M.cancel_again(task)

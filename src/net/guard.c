@@ -23,6 +23,7 @@ static const double most_seconds = 1e6;
 
 static struct neap_beat beat;
 static double report_after, abort_after; /* 0: never */
+static double period;                    /* between looks */
 static double last_count, since;
 static bool interrupted, told; /* because of the handler that runs now */
 static void (*interrupt)(void);
@@ -74,9 +75,17 @@ static void tell(double held)
     interrupt();
 }
 
+static void look(void);
+static struct neap_watchdog dog = {.look = look};
+
+/* A loop that waits is looked at once, and then left alone. */
 static void look(void)
 {
     double now = neap_watchdog_now();
+    if (!neap_guard.working) {
+        neap_guard.asleep = true;
+        neap_watchdog_arm(&dog, 0, 0);
+    }
     if (!neap_guard.working || beat.count != last_count) {
         last_count = beat.count;
         since = now;
@@ -90,8 +99,6 @@ static void look(void)
     }
     if (report_after > 0 && held >= report_after && !told) tell(held);
 }
-
-static struct neap_watchdog dog = {.look = look};
 
 /* ---- the interface ---- */
 
@@ -115,7 +122,16 @@ int neap_guard_set(double report_seconds, double abort_seconds)
     report_after = report_seconds;
     abort_after = abort_seconds;
     since = neap_watchdog_now();
-    return first > 0 ? neap_watchdog_arm(&dog, first / looks, first / looks) : NEAP_OK;
+    period = first / looks;
+    neap_guard.asleep = false;
+    return neap_watchdog_arm(&dog, period, period);
+}
+
+void neap_guard_wake(void)
+{
+    neap_guard.asleep = false;
+    since = neap_watchdog_now();
+    neap_watchdog_arm(&dog, period, period);
 }
 
 void neap_guard_on_interrupt(void (*fn)(void))

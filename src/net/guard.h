@@ -10,7 +10,10 @@
 
 struct neap_guard {
     volatile bool working;  /* the loop turns and does not wait, and somebody else may be waiting */
+    volatile bool asleep;   /* no look is due: wake it when the loop works again */
     struct neap_ready last; /* the entry that was handed out last */
 };
 
 extern struct neap_guard neap_guard;
+
+void neap_guard_wake(void);

@@ -572,6 +572,8 @@ int neap_loop_poll(struct neap_loop *loop, double timeout)
     neap_guard.working = false;
     ev_run(loop->ev, now ? EVRUN_NOWAIT : EVRUN_ONCE);
     neap_guard.working = loop->listener_count || neap_streams.live;
+    /* not if it was the look itself that ended the poll */
+    if (neap_guard.asleep && (now || loop->mark_count)) neap_guard_wake();
     ev_timer_stop(loop->ev, timer);
     loop->polled_at = now_of(loop);
     return (int)loop->mark_count;

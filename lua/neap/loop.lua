@@ -279,12 +279,12 @@ end
 function M.set_stop_seconds(seconds) default_seconds = seconds end
 
 --- Ends the loop, as SIGINT and SIGTERM do: nothing is accepted any more, and the handlers of
---- connections have so many seconds to end. One that waits in a read is not waited for, when
---- nothing has come or gone for a quarter of a second and nothing is unread or unsent; nor are
---- tasks of the script's own, and timers. Then all tasks are cancelled: they have a tenth of a
---- second for what they do about it, and 2 s for what cleans up (`scope:defer`). What was cut is
---- told in the log. A second stop, or signal, waits for nothing. A wait outside of all tasks ends
---- at once, with the error "interrupted", and nothing else does.
+--- connections have so many seconds to end. One that waits in a read of its connection is not
+--- waited for, when nothing has come or gone for a quarter of a second and nothing is unread or
+--- unsent; nor are tasks of the script's own, and timers. Then all tasks are cancelled: they have
+--- a tenth of a second for what they do about it, and 2 s for what cleans up (`scope:defer`).
+--- What was cut is told in the log. A second stop, or signal, waits for nothing. A wait outside
+--- of all tasks ends at once, with the error "interrupted", and nothing else does.
 --- @param seconds? number (2, or what --stop-timeout says)
 function M.stop(seconds)
   if seconds ~= nil then check.seconds(seconds, "neap.stop: seconds") end

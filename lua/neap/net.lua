@@ -534,11 +534,11 @@ task.on_ready(C.NEAP_READY_ACCEPT, accept_some)
 
 -- ---- at a stop ----
 
--- The handler waits in a read of this connection: for more, with nothing that came or went for a
--- while, and nothing unread or unsent?
+-- The handler waits in a read of this connection. Is that its own, with nothing that came or went
+-- for a while, and nothing unread or unsent? (One that reads another waits for an answer there.)
 local function is_idle(slot, handler)
   local conn = handler.argument
-  if slot == conn.slot and conn:buffered() > 0 then return false end
+  if slot ~= conn.slot or conn:buffered() > 0 then return false end
   if C.neap_stream_info(conn.slot, conn.gen, info) < 0 then return true end
   return info.queued_bytes == 0 and info.idle >= IDLE_SECONDS
 end

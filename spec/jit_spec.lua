@@ -113,4 +113,11 @@ describe("LuaJIT compiles", function()
       end
     ]])
   end)
+
+  it("spawning and joining tasks that do not wait", function()
+    assert_compiles([[
+      local function nothing() end
+      for i = 1, 20000 do neap.spawn(nothing, i):join() end
+    ]])
+  end)
 end)

@@ -1,5 +1,6 @@
 local helper = require("spec.helper")
 local neap = require("neap")
+local task = require("neap.task")
 
 local raises = helper.raises
 
@@ -139,6 +140,100 @@ describe("a task", function()
   end)
 end)
 
+describe("the coroutine of a task that has ended", function()
+  helper.watch(before_each, after_each)
+
+  local function coroutine_of(fn, ...)
+    return neap.spawn(function(...)
+      if fn then fn(...) end
+      return coroutine.running()
+    end, ...):join()
+  end
+
+  it("is used for the next one", function()
+    assert.equal(coroutine_of(), coroutine_of())
+    assert.equal(coroutine_of(neap.sleep, 0), coroutine_of())
+  end)
+
+  it("is not, where the task raised or yielded to nobody", function()
+    local quiet = { on_error = function() end }
+    for _, ends in ipairs { error, coroutine.yield } do
+      local first = coroutine_of()
+      assert.equal("error", (select(3, task.start(ends, quiet, "x"):join())))
+      assert.not_equal(first, coroutine_of())
+    end
+  end)
+
+  it("can be resumed by a script that kept it, and nothing happens", function()
+    local kept = coroutine_of()
+    assert.same({ true }, { coroutine.resume(kept, print, 1) })
+    assert.equal("suspended", coroutine.status(kept))
+    assert.equal(kept, coroutine_of())
+  end)
+
+  it("holds nothing of what the task had", function()
+    local weak = setmetatable({}, { __mode = "v" })
+    coroutine_of(function(x) weak[1] = x neap.sleep(0) return x end, {})
+    collectgarbage()
+    assert.is_nil(weak[1])
+  end)
+end)
+
+describe("a task that is joined before it began", function()
+  helper.watch(before_each, after_each)
+
+  it("starts there at once, if it is the next to start, and nobody waits", function()
+    local turned = false
+    neap.spawn(function() turned = true end):join()
+    assert.is_true(turned)
+    turned = false
+    local first = neap.spawn(function(...) return ... end, 1, nil, 3, 4, 5)
+    neap.spawn(function() turned = true end)
+    assert.same({ 1, nil, 3, 4 }, { first:join() })
+    assert.is_false(turned)
+  end)
+
+  it("does not overtake those that were spawned before it", function()
+    local order = {}
+    for i = 1, 3 do neap.spawn(function() order[i] = #order + 1 end) end
+    neap.spawn(function() order[4] = #order + 1 end):join()
+    assert.same({ 1, 2, 3, 4 }, order)
+  end)
+
+  it("may do the same, however deep", function()
+    local function deeper(n)
+      return n == 0 and "the ground" or (neap.spawn(deeper, n - 1):join())
+    end
+    assert.equal("the ground", deeper(500))
+  end)
+
+  it("may wait, and the joiner with it", function()
+    local slept = neap.spawn(function() neap.sleep(0.001) return "slept" end)
+    assert.equal("slept", slept:join())
+    local never = neap.spawn(neap.sleep, 1000)
+    assert.equal("timeout", (select(3, never:join(0.001))))
+    never:cancel()
+    assert.is_nil((never:join()))
+  end)
+
+  it("costs no garbage beyond the task itself", function()
+    local function nothing() end
+    local function bytes(n)
+      collectgarbage()
+      collectgarbage("stop")
+      local before = collectgarbage("count")
+      for _ = 1, n do neap.spawn(nothing):join() end
+      local made = (collectgarbage("count") - before) * 1024
+      collectgarbage("restart")
+      return made / n
+    end
+    bytes(1000)
+    local least = math.huge
+    for _ = 1, 5 do least = math.min(least, bytes(2000)) end
+    assert.is_true(least <= 272, least .. " bytes")
+  end)
+end)
+
 -- what ends up on stderr, or might not end at all, runs in a process of its own
 describe("the tasks of a script", function()
   helper.watch(before_each, after_each)
@@ -264,10 +359,11 @@ describe("the tasks of a script", function()
       local neap = require("neap")
       local listener = assert(neap.listen("tcp://127.0.0.1:0", function(conn) conn:read(1) end))
       local conn = assert(neap.connect(listener.address))
-      neap.spawn(function() conn:read(1) print("never") end)
+      neap.spawn(function() print(select(3, conn:read(1))) end)
       neap.spawn(neap.stop)
     ]])
-    assert.equal("", run.out .. run.err)
+    assert.equal("cancelled\n", run.out)
+    assert.equal("", run.err)
     assert.equal(0, run.status)
   end)
 end)
@@ -447,7 +543,7 @@ describe("in a stock luajit", function()
       neap.run()
       print(accepted)
     ]])
-    assert.matches("stopped with 1 connections", run.err, 1, true)
+    assert.matches("stopped before 1 connection had taken all bytes", run.err, 1, true)
     assert.equal("0\ttrue\n1\n", run.out)
   end)
 

@@ -155,3 +155,83 @@ describe("neap.every", function()
     clock:release()
   end)
 end)
+
+describe("100,000 timers that are pending", function()
+  helper.watch(before_each, after_each)
+
+  it("cost little to set, to clear and to fire, and keep nobody else from his", function()
+    local C, loop = require("neap.abi").C, require("neap.task").loop
+    local COUNT = 100000
+    local timers, fired, slept = {}, 0, 0
+    local function fire() fired = fired + 1 end
+    local began = C.neap_loop_now(loop)
+    for i = 1, COUNT do timers[i] = neap.after(1000 + (i * 7919) % COUNT, fire) end
+    for _ = 1, 10 do
+      neap.sleep(0.001)
+      assert.equal("timeout", (select(3, neap.deadline(0.001, function()
+        return neap.sleep(1000)
+      end))))
+      slept = slept + 1
+    end
+    for i = 1, COUNT do timers[i]:cancel() end
+    for i = 1, COUNT do timers[i] = neap.after(0, fire) end
+    helper.turn_until(function() return fired == COUNT end)
+    assert.equal(10, slept)
+    -- some 0.5 s; were a timer's cost its place among the others it would be minutes
+    assert.is_true(C.neap_loop_now(loop) - began < 20)
+  end)
+end)
+
+-- The wall clock of a child that sets it: only that, not the monotonic one, is another's.
+describe("a step of the system's clock", function()
+  helper.watch(before_each, after_each)
+
+  -- a sanitizer's runtime wants to be loaded before it
+  local it = helper.stock_environment():find("LD_PRELOAD", 1, true) and pending or it
+
+  it("moves no sleep, deadline, timer or timeout", function()
+    local clock = helper.file("+0\n")
+    local script = helper.file([[
+      local neap, testing = require("neap"), require("neap.testing")
+      local function uptime() -- which no library can fake
+        local file = assert(io.open("/proc/uptime"))
+        local seconds = file:read("*n")
+        file:close()
+        return seconds
+      end
+      local function step(text)
+        local file = assert(io.open(os.getenv("FAKETIME_TIMESTAMP_FILE"), "w"))
+        file:write(text, "\n")
+        file:close()
+      end
+      local began = os.time()
+      for _, hours in ipairs { -5, 5 } do
+        local beats, due, later = 0, 0, nil
+        local timer = neap.every(0.1, function() beats = beats + 1 end)
+        neap.after(0.2, function() later = uptime() end)
+        local one, other = testing.pair({ timeout = 0.3 })
+        local before = uptime()
+        step(("%+d"):format(hours * 3600))
+        assert(math.abs(os.time() - began - hours * 3600) < 100, "the wall clock did not move")
+        assert(select(3, one:read(1)) == "timeout")
+        due = uptime() - before
+        assert(select(3, neap.deadline(0.3, function() return neap.sleep(1000) end)) == "timeout")
+        neap.sleep(0.3)
+        local took = uptime() - before
+        timer:cancel()
+        one:close()
+        other:close()
+        -- never too early, and on a busy machine later, but not by hours
+        assert(due >= 0.28 and took >= 0.88 and took < 30, took)
+        assert(later - before >= 0.18 and beats >= 1 and beats <= took / 0.1 + 1, beats)
+        print("unmoved")
+      end
+    ]])
+    local run = helper.sh(("faketime -f +0 env -u FAKETIME FAKETIME_TIMESTAMP_FILE=%s "
+      .. "FAKETIME_NO_CACHE=1 DONT_FAKE_MONOTONIC=1 FAKETIME_DONT_FAKE_MONOTONIC=1 %s %s")
+      :format(clock, helper.neap, script))
+    assert.equal("", run.err)
+    assert.equal("unmoved\nunmoved\n", run.out)
+    assert.equal(0, run.status)
+  end)
+end)

@@ -687,9 +687,14 @@ struct neap_net_stats {
     uint64_t closed_idle;      /* streams ended by their idle timeout */
     uint64_t accept_pauses;    /* accepting rested: no descriptors, no memory, or a failure */
     uint64_t accept_limited;   /* accepting waited: a listener had its max_connections */
+    uint64_t stop_cut;         /* handlers and messages that a stop cut in the middle */
+    uint64_t runaways;         /* tasks told of by the runaway guard */
 };
 
 void neap_net_stats(struct neap_net_stats *stats);
+
+/* Count what a stop has cut. */
+void neap_net_count_cut(uint32_t count);
 
 /* ---- Process ---------------------------------------------------------------------------- */
 
@@ -717,6 +722,33 @@ int neap_log_write(const char *bytes, uint32_t n);
 
 /* Seconds since 1970, in whole milliseconds. */
 double neap_log_time(void);
+
+/* ---- The runaway guard ------------------------------------------------------------------ */
+
+struct neap_beat {
+    double count; /* rw: of the times at which a task got control; Lua counts */
+};
+
+/* own: returns borrowed, for ever. */
+struct neap_beat *neap_guard_beat(void);
+
+/* While a listener or a stream is open, tell of a task that has had control for `report_seconds`,
+ * and abort the process after `abort_seconds`; 0: never. For the loop of this thread.
+ * err: RANGE, SYSTEM (no timer). */
+int neap_guard_set(double report_seconds, double abort_seconds);
+
+/* The loop does not turn any more. */
+void neap_guard_rest(void);
+
+/* For the neap command: `fn` runs in a signal handler when a task has had control for too long. It
+ * makes Lua tell, which then calls told(). */
+void neap_guard_on_interrupt(void (*fn)(void));
+void neap_guard_told(void);
+
+/* How long the task that runs has had control, about; 0: not for long. */
+double neap_guard_held(void);
+
+/* ---- Tests ------------------------------------------------------------------------------ */
 
 /* For tests, on a clock that nothing moves: in `alarm_seconds`, and every second from then on,
  * the process gets SIGALRM (who sets this catches it), and in `end_seconds` `text` is written to

@@ -28,6 +28,8 @@ local CHAPTERS = {
   { file = "codec/frame", title = "Codecs: frames" },
   { file = "codec/line", title = "Codecs: lines" },
   { file = "task", title = "Tasks and time" },
+  { file = "loop", title = "The loop" },
+  { file = "guard", title = "The runaway guard" },
   { file = "timer", title = "Deadlines and timers" },
   { file = "scope", title = "Scopes" },
   { file = "channel", title = "Channels" },

@@ -8,6 +8,7 @@ ffi.cdef((ffi.string(ffi.C.neap_host_header()):gsub("const char %*neap_host_head
 
 local task = require("neap.task")
 local neap = require("neap")
+local guard = require("neap.guard")
 local prompt = require("neap.prompt")
 
 local host = ffi.C
@@ -25,6 +26,9 @@ options, as those of lua and luajit:
   -          run standard input, no more options
 and neap's own:
   --stats    print counters to standard error at exit
+  --guard=REPORT[,ABORT]  seconds until a task that gives no control back is told of, and until the
+             process aborts (2,0; 0: never)
+  --stop-timeout=SECONDS  for what runs when a signal ends the program (2)
   -h, --help print this
 ]=]
 
@@ -98,6 +102,26 @@ local flags_of = {
   ["--stats"] = { "stats" },
 }
 
+-- Options with a value: --name=value. Each returns what is wrong, if anything is.
+local function seconds_of(text)
+  local seconds = tonumber(text)
+  return seconds and seconds >= 0 and seconds <= 315360000 and seconds or nil
+end
+
+local guarded = false
+
+local values_of = {
+  ["--guard"] = function(text)
+    guarded = true
+    if not guard.configure(text) then return "needs seconds, as in 2,10" end
+  end,
+  ["--stop-timeout"] = function(text)
+    local seconds = seconds_of(text)
+    if not seconds then return "needs a number of seconds" end
+    task.set_stop_seconds(seconds)
+  end,
+}
+
 --- @return table|nil line steps, and flags by name; script: the index of the first word that is
 --- no option
 --- @return string|nil complaint
@@ -107,6 +131,7 @@ local function parse(words)
   while i <= #words do
     local word = words[i]
     local letter, rest = word:match("^%-([elj])(.*)$")
+    local name, value = word:match("^(%-%-[^=]+)=(.*)$")
     if word:sub(1, 1) ~= "-" or word == "-" then
       line.script, line.stdin, line.test = i, word == "-", word == "test"
       return line
@@ -115,6 +140,9 @@ local function parse(words)
       return line
     elseif flags_of[word] then
       for _, flag in ipairs(flags_of[word]) do line[flag] = true end
+    elseif values_of[name] then
+      local complaint = values_of[name](value)
+      if complaint then return nil, name .. " " .. complaint .. ", not " .. value end
     elseif letter then
       if rest == "" then
         i = i + 1
@@ -205,6 +233,7 @@ return function(words)
     io.write(usage)
     return 0
   end
+  if not guarded and not line.test then guard.start() end
   if line.stats then host.neap_host_stats_at_exit() end
   local has_script = line.script <= #words
   if not has_script then without_script(line) end

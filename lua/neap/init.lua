@@ -12,6 +12,7 @@ local check = require("neap.check")
 local buffer = require("neap.buffer")
 local channel = require("neap.channel")
 local collector = require("neap.collector")
+local guard = require("neap.guard")
 local log = require("neap.log")
 local net = require("neap.net")
 local pool = require("neap.pool")
@@ -50,6 +51,7 @@ local M = {
   channel = channel.new,
   select = channel.select,
   on_signal = task.on_signal,
+  guard = guard.guard,
   log = log,
   drop_privileges = process.drop_privileges,
 }

@@ -15,6 +15,7 @@ local C = abi.C
 local loop = task.loop
 local AGAIN, STALE, BUSY = C.NEAP_E_AGAIN, C.NEAP_E_STALE, C.NEAP_E_BUSY
 local HIGH = C.NEAP_WRITE_HIGH_BYTES
+local IDLE_SECONDS = 0.25 -- without traffic, after which a stop does not wait for a handler
 local ACCEPT_AT_ONCE = 64 -- connections accepted in one turn: others want to run too
 
 local stream_t = ffi.typeof("struct neap_lua_stream")
@@ -531,6 +532,53 @@ local function start_handler(acceptor, made)
 end
 
 task.on_ready(C.NEAP_READY_ACCEPT, accept_some)
+
+-- ---- at a stop ----
+
+-- The handler waits in a read of this connection. Is that its own, with nothing that came or went
+-- for a while, and nothing unread or unsent? (One that reads another waits for an answer there.)
+local function is_idle(slot, handler)
+  local conn = handler.argument
+  if slot ~= conn.slot or conn:buffered() > 0 then return false end
+  if C.neap_stream_info(conn.slot, conn.gen, info) < 0 then return true end
+  return info.queued_bytes == 0 and info.idle >= IDLE_SECONDS
+end
+
+local function add_waiting(found, list)
+  for slot, waiting in pairs(list) do
+    if waiting and waiting.kind and waiting.kind.on_end == close_connection then
+      found[waiting] = slot
+    end
+  end
+end
+
+-- All handlers that wait, and where: true, or the slot of the connection that they read.
+local function find_handlers()
+  local found = {}
+  add_waiting(found, writers)
+  for handler in pairs(task.alive) do
+    if handler.kind.on_end == close_connection then found[handler] = true end
+  end
+  for handler in pairs(found) do found[handler] = true end
+  add_waiting(found, readers)
+  return found
+end
+
+task.on_stop({
+  running = function(names)
+    local count = 0
+    for handler, where in pairs(find_handlers()) do
+      if where == true or not is_idle(where, handler) then
+        count = count + 1
+        if names and #names < 3 then names[#names + 1] = handler.argument.peer end
+      end
+    end
+    return count
+  end,
+  track = function()
+    for handler in pairs(find_handlers()) do task.track(handler) end
+  end,
+})
 
 -- When the interpreter ends: the path of a unix socket goes with its listener.
 local close_listener = C.neap_listener_close

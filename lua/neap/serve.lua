@@ -50,6 +50,7 @@ local Server = {}
 
 -- The fields of a server, which scripts see only through its methods.
 local state_of = setmetatable({}, { __mode = "k" })
+local states = setmetatable({}, { __mode = "k" }) -- all of these
 
 local function check_server(self, name)
   local state = state_of[self]
@@ -74,7 +75,7 @@ local function forget(s, slot, conn, why)
     s.per_host[host], s.hosts[slot] = left > 0 and left or nil, nil
   end
   if s.close then task.start_with(s.close_kind, s.close, conn, why) end
-  if s.open_count == 0 then task.wake_all(s.joiners) end
+  if s.open_count == 0 then task.wake_joiners(s) end
 end
 
 -- Ends a connection, if it is still the one that it was.
@@ -372,9 +373,9 @@ local function worker_ended(ended)
   local worker = ended.argument
   local s, slot, conn = worker.server, worker.slot, worker.conn
   if conn then s.busy_count = s.busy_count - 1 end
-  if ended.ok then return end
+  if ended.done == true then return end
   send_held()
-  if s.conns[slot] == conn then refuse(s, slot, conn, task.shown(ended.results[1]), "error") end
+  if s.conns[slot] == conn then refuse(s, slot, conn, task.shown(ended.result), "error") end
   local other = next_waiting(s)
   if other then
     s.busy_count = s.busy_count + 1
@@ -535,7 +536,7 @@ local function new_state(protocol, own, origin)
     begun = {}, fresh = {}, hosts = {}, per_host = {}, open_count = 0,
     idle = {}, idle_count = 0, busy_count = 0,
     waiting = {}, first = 1, last = 0, -- slots that wait for a worker
-    counts = { messages = 0, connections = 0 }, joiners = {}, ended = false, sweeping = false,
+    counts = { messages = 0, connections = 0 }, ended = false, sweeping = false,
     kind = { on_end = worker_ended, origin = origin }, close_kind = { origin = origin },
   }, State)
   for name, value in pairs(own) do s[name] = value end
@@ -600,7 +601,7 @@ function M.serve(address, protocol, options)
   local s = new_state(protocol, own, task.origin_of(2))
   local listener, message, name = net.accept(s, address, others, "neap.serve")
   if not listener then return nil, message, name end
-  s.listener = listener
+  s.listener, states[s] = listener, true
   local server = setmetatable({}, metatable)
   state_of[server] = s
   return server
@@ -630,6 +631,37 @@ local function begin_stop(s)
     if conn and not s.working[slot] and not s.begun[slot] then drop(s, slot, conn, "stopped") end
   end
 end
+
+-- ---- a stop of the program ----
+
+local function is_busy(s, slot)
+  return s.conns[slot] and (s.working[slot] or s.begun[slot]) and true or false
+end
+
+task.on_stop({
+  stop = function()
+    for s in pairs(states) do begin_stop(s) end
+  end,
+  running = function(names)
+    local running = 0
+    for s in pairs(states) do
+      for slot, conn in pairs(s.conns) do
+        if is_busy(s, slot) then
+          running = running + 1
+          if names and #names < 3 then names[#names + 1] = conn.peer end
+        end
+      end
+    end
+    return running
+  end,
+  track = function()
+    for s in pairs(states) do
+      for _, worker in pairs(s.working) do
+        if type(worker) == "table" then task.track(worker.task) end
+      end
+    end
+  end,
+})
 
 -- Ends what is still there. Returns how many connections that were.
 local function cut(s)

@@ -129,7 +129,7 @@ local function run_once(timer)
   finish(timer)
   task.start(fn, timer)
   timer.fired = true
-  if timer.joiners then task.wake_all(timer.joiners) end -- who selects it
+  task.wake_joiners(timer) -- who selects it
 end
 
 -- The beat after now: those that passed while the function ran are left out.

@@ -9,10 +9,14 @@
 #include <lualib.h>
 #include <signal.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <unistd.h>
+
+#include "host/functions.h"
+#include "neap.h"
 
 enum {
     PATH_BYTES = PATH_MAX + 64,
@@ -92,6 +96,18 @@ static bool set_paths(lua_State *L, const char *home)
     return false;
 }
 
+static void offer_functions(lua_State *L)
+{
+    static const luaL_Reg functions[] = {
+        {"where", neap_host_where}, {"on_runaway", neap_host_on_runaway}, {NULL, NULL}};
+    lua_getglobal(L, "package");
+    lua_getfield(L, -1, "loaded");
+    lua_newtable(L);
+    luaL_register(L, NULL, functions);
+    lua_setfield(L, -2, "neap.host");
+    lua_pop(L, 2);
+}
+
 static int add_traceback(lua_State *L)
 {
     if (lua_isstring(L, 1)) luaL_traceback(L, L, lua_tostring(L, 1), 1);
@@ -143,8 +159,11 @@ int main(int argc, char **argv)
         return 1;
     }
     luaL_openlibs(L);
+    offer_functions(L);
+    neap_host_guard(L);
     char home[PATH_MAX];
     int status = find_home(home) && set_paths(L, home) ? run(L, argc, argv) : 1;
+    neap_guard_on_interrupt(NULL);
     lua_close(L);
     return status;
 }

@@ -48,6 +48,7 @@ static const struct counter of_net[] = {
     COUNTER(neap_net_stats, closed_forgotten), COUNTER(neap_net_stats, closed_cut),
     COUNTER(neap_net_stats, closed_idle),      COUNTER(neap_net_stats, unsent_bytes),
     COUNTER(neap_net_stats, accept_pauses),    COUNTER(neap_net_stats, accept_limited),
+    COUNTER(neap_net_stats, stop_cut),         COUNTER(neap_net_stats, runaways),
 };
 
 static const struct counter of_collector[] = {

@@ -11,6 +11,8 @@
 #include "base/mem.h"
 #include "base/panic.h"
 #include "base/slots.h"
+#include "net/guard.h"
+#include "net/stream.h"
 
 _Static_assert(sizeof(struct ev_io) <= sizeof(struct neap_watch), "an ev_io fits a watch");
 _Static_assert((int)NEAP_WATCH_READ == EV_READ && (int)NEAP_WATCH_WRITE == EV_WRITE,
@@ -151,7 +153,7 @@ bool neap_loop_next(struct neap_loop *loop, struct neap_ready *ready)
     flush_if_much(loop);
     if (loop->marks.next == &loop->marks) return false;
     struct neap_mark *mark = neap_owner_of(loop->marks.next, struct neap_mark, link);
-    *ready = (struct neap_ready){mark->slot, mark->what};
+    *ready = neap_guard.last = (struct neap_ready){mark->slot, mark->what};
     neap_mark_clear(loop, mark);
     if (ready->what == NEAP_READY_TIMER) timer_taken(ready->slot);
     return true;
@@ -567,7 +569,11 @@ int neap_loop_poll(struct neap_loop *loop, double timeout)
         ev_timer_set(timer, timeout, 0);
         ev_timer_start(loop->ev, timer);
     }
+    neap_guard.working = false;
     ev_run(loop->ev, now ? EVRUN_NOWAIT : EVRUN_ONCE);
+    neap_guard.working = loop->listener_count || neap_streams.live;
+    /* not if it was the look itself that ended the poll */
+    if (neap_guard.asleep && (now || loop->mark_count)) neap_guard_wake();
     ev_timer_stop(loop->ev, timer);
     loop->polled_at = now_of(loop);
     return (int)loop->mark_count;

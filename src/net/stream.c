@@ -35,6 +35,11 @@ void neap_net_stats(struct neap_net_stats *stats)
     stats->streams_live = neap_streams.live;
 }
 
+void neap_net_count_cut(uint32_t count)
+{
+    neap_net_counts.stop_cut += count;
+}
+
 /* ---- what is left to do ---- */
 
 /* The loop does not end while a stream has something to finish by itself; what was queued since

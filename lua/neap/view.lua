@@ -4,10 +4,11 @@
 --- peek or skip on its reader, which every use of it finds out. `retain` makes a slice of it.
 ---
 --- Servers make them by the million, and look at each for a moment: so theirs, and parts of views,
---- come from a ring of objects, and are used again. A task that waits may still need those that it has made, so the ring gives them
---- up then (`keep`); who hands a view to a function that may use it until it returns says
---- afterwards that they are free (`done`). A script that keeps one for longer finds it stale, until
---- the ring has come round: a mistake of the script, and never one of memory.
+--- come from a ring of objects, and are used again. A task that waits may still need those that it
+--- has made, so the ring gives them up then (`keep`); who hands a view to a function that may use
+--- it until it returns says afterwards that they are free (`done`). A script that keeps one for
+--- longer finds it stale, until the ring has come round: a mistake of the script, and never one of
+--- memory.
 
 local ffi = require("ffi")
 local abi = require("neap.abi")

@@ -1,14 +1,24 @@
--- Opens connections to an echo server, exchanges one message on each, and keeps them.
+-- Opens connections to a server, exchanges one message on each, and keeps them.
+--
+--     neap bench/idle.lua ADDRESS COUNT [frames] [warm]    frames: those of examples/frames.lua
+--
+-- `warm`: exchanges many, closes, and ends: then the server has compiled what it runs, and a
+-- measurement of what connections cost does not count that.
 local neap = require("neap")
 
 local address, count = arg[1], tonumber(arg[2])
+local frames, warm = arg[3] == "frames", arg[4] == "warm"
+local message = (frames and "\0\0\0\5\0\1\0\7" or "") .. "hello"
+
 local connections = {}
-for i = 1, count do
-  local conn = assert(neap.connect(address))
-  conn:write("hello")
-  assert(conn:read(5)):release()
-  connections[i] = conn
+for i = 1, count do connections[i] = assert(neap.connect(address)) end
+for _ = 1, warm and 50 or 1 do
+  for i = 1, count do
+    connections[i]:write(message)
+    assert(connections[i]:read(#message)):release()
+  end
 end
 print("connected " .. #connections .. "\nlistening on " .. address) -- as bench/lib.sh waits for it
 io.stdout:flush()
-neap.sleep(60)
+if not warm then neap.sleep(60) end
+for i = 1, count do connections[i]:close() end

@@ -149,12 +149,11 @@ end)
 describe("README.md", function()
   helper.watch(before_each, after_each)
 
-  it("has a server for frames that is one", function()
-    local blocks = blocks_of("README.md")
-    assert.equal(1, #blocks)
-    assert.equal("lua", blocks[1].language)
+  -- The frames of both come back, and what is no frame ends the connection alone.
+  local function try_server(block, says_of_hostile)
+    assert.equal("lua", block.language)
     local port = free_port()
-    local text, count = blocks[1].text:gsub("7001", port)
+    local text, count = block.text:gsub("7001", port)
     assert.equal(1, count)
     local child = helper.start(helper.neap .. " " .. helper.file(
       text .. '\nprint("up") io.stdout:flush()'))
@@ -172,7 +171,14 @@ describe("README.md", function()
     child:kill("TERM")
     local run = child:finish()
     assert.equal(0, run.status)
-    assert.matches("larger than the limit", run.err, 1, true)
+    assert.matches(says_of_hostile, run.err, 1, true)
+  end
+
+  it("has two servers for frames, which are", function()
+    local blocks = blocks_of("README.md")
+    assert.equal(2, #blocks)
+    try_server(blocks[1], "larger than the limit")
+    try_server(blocks[2], "a frame of 4294967295 bytes, where 1048576 are allowed")
   end)
 
   it("has a command line for a stock luajit that works", function()

@@ -126,6 +126,8 @@ struct neap_pool_stats {
     uint64_t limit_hits;       /* requests refused at the limit */
     uint64_t reads_paused;     /* times that a connection's reader began to wait for memory */
     uint64_t reserve_used;     /* messages that one of them ended in the reserve */
+    uint64_t slices_detached;  /* slivers that moved by themselves */
+    uint64_t bytes_detached;   /* … and what they no longer keep from the pool */
 };
 
 /* own: returns owned (neap_pool_release).  err: RANGE (a size out of range), MEMORY. */
@@ -288,7 +290,7 @@ int neap_slice_equals(uint32_t slot, uint32_t gen, const char *bytes, uint32_t s
 int neap_slice_equals_slice(uint32_t slot, uint32_t gen, uint32_t other_slot, uint32_t other_gen);
 
 /* The bytes themselves, for reading. own: returns borrowed, until the slice is released or
- * changed.  err: NULL when the handle is stale. */
+ * changed, or, in a pool with detach_after, the loop turns.  err: NULL when the handle is stale. */
 const uint8_t *neap_slice_bytes(uint32_t slot, uint32_t gen);
 
 /* Copy n bytes out of a slice. err: STALE, RANGE. */

@@ -281,7 +281,8 @@ end
 --- more than 64 KiB are queued, until no more than 16 KiB are. After a "timeout" or "cancelled"
 --- the bytes are queued all the same.
 --- own: takes slices, borrows strings and views
---- err: "closed" (also after a shutdown), "reset", "timeout", "cancelled", "memory", "system"
+--- err: "closed" (also after a shutdown), "reset", "timeout", "cancelled", "limit" (there is no
+--- memory for a string; a slice has its own), "memory", "system"
 --- @param x string|neap.Slice|neap.View|(string|neap.Slice|neap.View)[] the bytes
 --- @return true|nil ok, string? message, string? name
 function Stream:write(x)

@@ -7,7 +7,7 @@ enum {
     BEGIN_PART = 4,        /* of the room, which is filled when collecting begins */
     STEP_BYTES = 1 << 20,  /* between two steps */
     STEP_US = 900,         /* … of which each is over by then, but for its last part */
-    HURRY_PART = 10        /* of the time, at most, for cycles that a full pool asks for */
+    HURRY_PART = 3         /* of the time, at most, for cycles that a full pool asks for */
 };
 
 uint64_t neap_held_by_handles;

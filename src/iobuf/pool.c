@@ -99,11 +99,13 @@ static void drop(struct neap_pool *pool, struct neap_buf *buf, uint64_t *reason)
 uint64_t neap_pool_shrink(struct neap_pool *pool, uint64_t keep, uint64_t budget, uint64_t *reason)
 {
     uint64_t gone = 0;
+    bool strict = reason != &pool->stats.dropped_decay;
     for (uint32_t bin = NEAP_CLASS_COUNT; bin-- > 0;) {
         while (pool->bins[bin] && pool->stats.bytes_free > keep && gone < budget) {
-            struct neap_buf *buf = neap_bin_pop(pool, bin);
-            gone += buf->capacity;
-            drop(pool, buf, reason);
+            uint64_t capacity = pool->bins[bin]->capacity;
+            if (!strict && pool->stats.bytes_free - capacity < keep) break;
+            drop(pool, neap_bin_pop(pool, bin), reason);
+            gone += capacity;
         }
     }
     return gone;
@@ -208,11 +210,16 @@ int neap_pool_take_other(struct neap_pool *pool, size_t size, struct neap_buf **
     return refused_at_limit(pool, neap_pool_take_within(pool, size, most_live(pool), buf));
 }
 
-int neap_pool_take_small(struct neap_pool *pool, size_t size, struct neap_buf **buf)
+int neap_pool_take_small_within(struct neap_pool *pool, size_t size, uint64_t most,
+                                struct neap_buf **buf)
 {
     if (size > NEAP_BUF_MAX_BYTES) return NEAP_E_OVERSIZED;
-    int result = take_rounded(pool, class_rounded(size), true, most_live(pool), buf);
-    return refused_at_limit(pool, result);
+    return take_rounded(pool, class_rounded(size), true, most, buf);
+}
+
+int neap_pool_take_small(struct neap_pool *pool, size_t size, struct neap_buf **buf)
+{
+    return refused_at_limit(pool, neap_pool_take_small_within(pool, size, most_live(pool), buf));
 }
 
 static struct neap_pool_stats ended_pools;

@@ -128,6 +128,8 @@ void neap_pool_unkeep(struct neap_pool *pool);
 
 /* The same from the size classes alone, below the pool's minimum: for exact copies. */
 int neap_pool_take_small(struct neap_pool *pool, size_t size, struct neap_buf **buf);
+int neap_pool_take_small_within(struct neap_pool *pool, size_t size, uint64_t most,
+                                struct neap_buf **buf);
 
 /* `size` rounded up to the pool's minimum, or 0 when it is above the largest buf; the buf
  * that neap_pool_take() gives is that large or, with size classes, larger. */
@@ -145,7 +147,8 @@ void neap_account_discharge(struct neap_buf *buf);
 uint32_t neap_pool_buf_bytes(const struct neap_pool *pool, size_t size);
 
 /* Give free bufs back, the largest first, until at most `keep` free bytes are left or
- * `budget` bytes went. Returns the bytes that went. */
+ * `budget` bytes went; for decay none that would leave less: a large one does not go for a small
+ * excess. Returns the bytes that went. */
 uint64_t neap_pool_shrink(struct neap_pool *pool, uint64_t keep, uint64_t budget, uint64_t *reason);
 
 /* Connections that read up to `max_read` bytes at once come: set memory aside so that one of them

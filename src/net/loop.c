@@ -12,6 +12,7 @@
 #include "base/panic.h"
 #include "base/slots.h"
 #include "iobuf/pause.h"
+#include "iobuf/sweep.h"
 #include "net/guard.h"
 #include "net/stream.h"
 
@@ -580,6 +581,7 @@ static double wake_readers(void)
 int neap_loop_poll(struct neap_loop *loop, double timeout)
 {
     struct ev_timer *timer = &timers_of(loop)->poll;
+    neap_slices_sweep();
     timeout = sooner(timeout, sooner(decay_pools(loop), wake_readers()));
     bool now = timeout == 0 || loop->mark_count;
     if (!now && timeout > 0) {

@@ -315,8 +315,8 @@ describe("a pool at its limit", function()
       end
     end)
     local conn = connect(served.address)
-    for _ = 1, 200 do assert(conn:write(("x"):rep(16000))) end
-    helper.turn_until(function() return count == 200 end)
+    for _ = 1, 100 do assert(conn:write(("x"):rep(16000))) end
+    helper.turn_until(function() return count == 100 end)
     conn:close()
     helper.turn_until(function()
       collectgarbage() -- the handler has ended, and with it what it forgot

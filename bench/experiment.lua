@@ -114,11 +114,11 @@ tabulate {
   figure("slices released by the collector", count("by_collector"), "", ""),
 }
 
-local function more(ns) return ("%+.1f %%"):format(100 * (ns / compared.memcpy_ns - 1)) end
+local function more(times) return ("%+.1f %%"):format(100 * (times - 1)) end
 
 say("A memcpy of the same bytes to the same place, in turns with two ways to put a body into a "
-  .. "pool, the\nleast of many: memcpy %.0f ns; a slice, released: %s; a buffer, emptied: %s.\n",
-  compared.memcpy_ns, more(compared.released_ns), more(compared.buffer_ns))
+  .. "pool, the\nmedian of many: memcpy %.0f ns; a slice, released: %s; a buffer, emptied: %s.\n",
+  compared.memcpy_ns, more(compared.released), more(compared.buffer))
 
 -- ---- the other traps ----
 

@@ -49,7 +49,7 @@ LUA_DIRS  = $(wildcard lua examples spec tools bench)
 # `make V=1` shows the commands.
 say = $(if $(V),,@echo "  $(1)"; )
 
-.PHONY: all setup run test test-interpreted tests asan valgrind soak mutants lint format layers abi bench bench-peers bench-check benches prove install uninstall clean help force
+.PHONY: all setup run test test-interpreted tests asan valgrind soak mutants lint format layers abi bench bench-peers bench-check benches experiment prove install uninstall clean help force
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -114,6 +114,9 @@ bench-check: all benches ## fail where an operation or a message takes 5 % more 
 	@bench/instructions --check
 
 benches: $(BENCHES) $(BUILD)/bench/seed.so
+
+experiment: all ## forgotten and released buffers, bursts, slivers; draws docs/experiment-*.svg (45 s)
+	@$(HOST) bench/experiment.lua --plots docs
 
 prove: ## make test and make run in a fresh Debian 12 (as root)
 	@tools/prove-in-chroot

@@ -57,6 +57,7 @@ enum neap_limits {
     NEAP_WRITE_COPY_BYTES = 4096,    /* a smaller write is copied, a larger one queued */
     NEAP_WRITE_HIGH_BYTES = 65536,   /* a stream with more queued makes its writer wait … */
     NEAP_WRITE_LOW_BYTES = 16384,    /* … until no more than this is left */
+    NEAP_RESERVE_MS = 10000,         /* who has the reserve and gets no bytes fails after this */
     NEAP_LINGER_BYTES = 65536,       /* read and dropped at most while a stream closes */
     NEAP_LINGER_MS = 2000,           /* a closing stream without progress is cut after this */
     NEAP_ADDRESS_BYTES = 160,        /* room that every printed address fits in */
@@ -77,11 +78,26 @@ const char *neap_version(void);
 /* ---- Pool: a source of bufs ------------------------------------------------------------ */
 
 struct neap_pool_options {
-    double min_size; /* bytes of the smallest buf; 0: NEAP_BUF_MIN_BYTES */
-    double limit;    /* bytes held at most; 0: none */
-    double retain;   /* free bytes kept at most; 0: 64 MiB */
-    bool classes;    /* round up to size classes (at most a fifth of a buf is waste) */
-    bool poison;     /* overwrite a recycled buf, so that stale bytes show */
+    double min_size;     /* bytes of the smallest buf; 0: NEAP_BUF_MIN_BYTES */
+    double limit;        /* bytes held at most; 0: none */
+    double soft_limit;   /* live bytes above which connections' reads pause; 0: 3/4 of limit */
+    double retain;       /* free bytes kept at most; 0: 64 MiB */
+    double detach_after; /* turns of the loop, after which slivers move; 0: never; at most 255 */
+    bool classes;        /* round up to size classes (at most a fifth of a buf is waste) */
+    bool poison;         /* overwrite a recycled buf, so that stale bytes show */
+    bool fixed;          /* nothing adapts to the traffic: every run does the same */
+};
+
+struct neap_pool_settings {
+    double min_size;
+    double limit;
+    double soft_limit;
+    double reserve; /* bytes inside the limit for the reader that ends its message */
+    double retain;
+    double retain_now;   /* … as adapted to the traffic */
+    double keep_largest; /* bytes of the largest buf that is kept, as adapted */
+    double detach_after;
+    bool fixed;
 };
 
 struct neap_pool_stats {
@@ -108,6 +124,10 @@ struct neap_pool_stats {
     uint64_t dropped_trim;     /* … on request, or to make room under the limit */
     uint64_t dropped_closed;   /* … because the pool is closed */
     uint64_t limit_hits;       /* requests refused at the limit */
+    uint64_t reads_paused;     /* times that a connection's reader began to wait for memory */
+    uint64_t reserve_used;     /* messages that one of them ended in the reserve */
+    uint64_t slices_detached;  /* slivers that moved by themselves */
+    uint64_t bytes_detached;   /* … and what they no longer keep from the pool */
 };
 
 /* own: returns owned (neap_pool_release).  err: RANGE (a size out of range), MEMORY. */
@@ -119,6 +139,12 @@ int neap_pool_close(uint32_t slot, uint32_t gen);
 /* Give the handle up. The pool lives on while an allocator, reader or slice needs it.
  * own: takes the handle.  err: STALE. */
 int neap_pool_release(uint32_t slot, uint32_t gen);
+
+/* Other limits (limit, soft_limit, retain, detach_after, fixed; the rest stays). What is live above
+ * a new limit stays; nothing more is taken until less is.
+ * err: STALE, RANGE, LIMIT (it is too small for what connections read at once). */
+int neap_pool_configure(uint32_t slot, uint32_t gen, const struct neap_pool_options *options);
+int neap_pool_settings(uint32_t slot, uint32_t gen, struct neap_pool_settings *settings);
 
 /* own: borrows.  err: STALE. */
 int neap_pool_stats(uint32_t slot, uint32_t gen, struct neap_pool_stats *stats);
@@ -264,7 +290,7 @@ int neap_slice_equals(uint32_t slot, uint32_t gen, const char *bytes, uint32_t s
 int neap_slice_equals_slice(uint32_t slot, uint32_t gen, uint32_t other_slot, uint32_t other_gen);
 
 /* The bytes themselves, for reading. own: returns borrowed, until the slice is released or
- * changed.  err: NULL when the handle is stale. */
+ * changed, or, in a pool with detach_after, the loop turns.  err: NULL when the handle is stale. */
 const uint8_t *neap_slice_bytes(uint32_t slot, uint32_t gen);
 
 /* Copy n bytes out of a slice. err: STALE, RANGE. */
@@ -468,6 +494,9 @@ uint64_t neap_view_bits(uint32_t slot, uint32_t gen, uint32_t epoch, uint32_t en
 int neap_view_find(const struct neap_view *view, const char *bytes, uint32_t size, uint32_t from);
 int neap_view_equals(const struct neap_view *view, const char *bytes, uint32_t size);
 
+/* Does it wait for memory? Its NEAP_READY_READ follows when there is some. err: STALE. */
+int neap_reader_waits(uint32_t slot, uint32_t gen);
+
 /* Unread bytes that are here. err: STALE. */
 int neap_reader_buffered(uint32_t slot, uint32_t gen);
 
@@ -569,6 +598,7 @@ struct neap_connection {
 
 /* Of a listener's connections, or of one that is opened. */
 struct neap_socket_options {
+    double max_held;          /* bytes of bufs that what was read may hold; 0: no limit */
     uint32_t max_read;        /* bytes of one read at most */
     uint32_t idle_timeout;    /* seconds without traffic, after which it fails; 0: never */
     uint32_t keepalive;       /* the same, after which the system probes the peer; 0: never */
@@ -583,7 +613,8 @@ struct neap_socket_options {
 /* Listen on tcp://IP:PORT (port 0 picks one), unix:///PATH, unix://@NAME (abstract), or an
  * inherited socket, fd://N. A path that nobody serves any more is replaced, and removed when
  * the listener is closed. own: returns owned; keeps the pool open.
- * err: ADDRESS, ADDRESS_IN_USE, PERMISSION, DESCRIPTORS, DESCRIPTOR, MEMORY, SYSTEM. */
+ * err: LIMIT (max_read is too much for the pool's limit: a fourth of that at most), ADDRESS,
+ * ADDRESS_IN_USE, PERMISSION, DESCRIPTORS, DESCRIPTOR, MEMORY, SYSTEM. */
 int neap_listener_open(struct neap_loop *loop, uint32_t pool_slot, uint32_t pool_gen,
                        const char *address, const struct neap_socket_options *options,
                        struct neap_handle *listener);

@@ -14,6 +14,7 @@ local view = require("neap.view")
 local C = abi.C
 local loop = task.loop
 local AGAIN, STALE, BUSY = C.NEAP_E_AGAIN, C.NEAP_E_STALE, C.NEAP_E_BUSY
+local TIMEOUT, LIMIT = C.NEAP_E_TIMEOUT, C.NEAP_E_LIMIT
 local HIGH = C.NEAP_WRITE_HIGH_BYTES
 local IDLE_SECONDS = 0.25 -- without traffic, after which a stop does not wait for a handler
 local ACCEPT_AT_ONCE = 64 -- connections accepted in one turn: others want to run too
@@ -157,6 +158,10 @@ local function fill(self, _, co, yieldable)
   readers[slot] = me
   local code = wait(me, timeouts[slot], readers, slot)
   if readers[slot] == me then readers[slot] = false end
+  if code == TIMEOUT and not me.cut and C.neap_reader_waits(self.reader_slot, self.reader_gen) == 1
+  then
+    return LIMIT -- it was the pool that kept it waiting, and not the peer
+  end
   return code < 0 and code or AGAIN
 end
 
@@ -276,7 +281,8 @@ end
 --- more than 64 KiB are queued, until no more than 16 KiB are. After a "timeout" or "cancelled"
 --- the bytes are queued all the same.
 --- own: takes slices, borrows strings and views
---- err: "closed" (also after a shutdown), "reset", "timeout", "cancelled", "memory", "system"
+--- err: "closed" (also after a shutdown), "reset", "timeout", "cancelled", "limit" (there is no
+--- memory for a string; a slice has its own), "memory", "system"
 --- @param x string|neap.Slice|neap.View|(string|neap.Slice|neap.View)[] the bytes
 --- @return true|nil ok, string? message, string? name
 function Stream:write(x)
@@ -443,18 +449,20 @@ ffi.metatype(stream_t, {
 local IDLE_TIMEOUT, MAX_CONNECTIONS, BACKLOG = 600, 10000, 4096
 
 local connect_defaults = {
-  max_read = tonumber(C.NEAP_MAX_READ_BYTES), timeout = 0, idle_timeout = 0,
-  no_delay = true, keepalive = 0,
+  max_read = tonumber(C.NEAP_MAX_READ_BYTES), max_held = 0, timeout = 0, idle_timeout = 0,
+  no_delay = true, keepalive = 0, pool = false,
 }
 local listen_defaults = {
-  max_read = connect_defaults.max_read, timeout = 0, idle_timeout = IDLE_TIMEOUT,
+  max_read = connect_defaults.max_read, max_held = 0, timeout = 0, idle_timeout = IDLE_TIMEOUT,
+  pool = false,
   no_delay = true, keepalive = 0, max_connections = MAX_CONNECTIONS, backlog = BACKLOG,
   reuse_port = false, dual_stack = true, mode = "",
 }
 
 local options_t = ffi.typeof("struct neap_socket_options")
 local SECONDS = 315360000
-local whole_options = { max_read = C.NEAP_BUF_MAX_BYTES, idle_timeout = SECONDS,
+local whole_options = { max_read = C.NEAP_BUF_MAX_BYTES, max_held = 0x1p53,
+  idle_timeout = SECONDS,
   keepalive = 32767, max_connections = 0x7fffffff, backlog = 0x7fffffff }
 
 local function mode_of(text, what)
@@ -465,20 +473,51 @@ local function mode_of(text, what)
   return tonumber(text, 8)
 end
 
--- Returns what C is told, and the seconds that a wait may take.
+-- `pool` is no plain value: it is taken out before the others are looked at.
+local function take_pool(options, what)
+  if type(options) ~= "table" or options.pool == nil then return options, pool.default() end
+  if not pool.is_pool(options.pool) then
+    check.raise(what .. ": option pool must be a pool, got " .. type(options.pool))
+  end
+  local others = {}
+  for name, value in pairs(options) do others[name] = value end
+  others.pool = nil
+  return others, options.pool
+end
+
+-- A connection can always finish a message when all of its slices are released.
+local function check_held(given, what)
+  local least = 4 * given.max_read + 131072
+  if given.max_held > 0 and given.max_held < least then
+    check.raise(("%s: max_held must be at least 4 max_read and 128 KiB (%.0f), got %.0f")
+      :format(what, least, given.max_held))
+  end
+end
+
+-- Returns what C is told, the seconds that a wait may take, and the pool.
 local function check_options(options, defaults, what)
+  local home
+  options, home = take_pool(options, what)
   local given = check.options(options, defaults, what)
   check.seconds(given.timeout, what .. ": timeout")
   for name, most in pairs(whole_options) do
     if given[name] then check.whole(given[name], most, what .. ": " .. name) end
   end
   if given.max_connections == 0 then check.raise(what .. ": max_connections must be at least 1") end
+  check_held(given, what)
   local told = options_t()
   for name, value in pairs(given) do
     if name == "mode" then value = mode_of(value, what) end
-    if name ~= "timeout" then told[name] = value end
+    if name ~= "timeout" and name ~= "pool" then told[name] = value end
   end
-  return told, given.timeout > 0 and given.timeout or nil
+  return told, given.timeout > 0 and given.timeout or nil, home
+end
+
+local function open_failed(what, code, home, given)
+  if code ~= LIMIT then return errors.failure(what, code) end
+  return errors.fail(("%s: max_read is %d bytes, which needs a pool with a limit of four times as "
+    .. "much and 64 KiB at least, and this one's is %.0f"):format(what, given.max_read,
+    home:settings().limit), "limit")
 end
 
 -- ---- listeners ----
@@ -595,12 +634,14 @@ end
 --- handler returns.
 --- own: returns owned; each conn is closed by neap
 --- err: "address", "address_in_use", "permission", "descriptors", "descriptor", "unreachable",
---- "memory", "system"
+--- "limit" (max_read is too much for the pool's), "memory", "system"
 --- @param address string tcp://IP:PORT (port 0 picks one), unix:///PATH, unix://@NAME (abstract),
 --- or fd://N, a listening socket that the process was started with
 --- @param handler fun(conn: neap.Connection) serves one connection
---- @param options? table max_read: bytes of one read at most (1 MiB) · timeout: seconds that a
---- wait on a connection may take (0: for ever) · idle_timeout: seconds without traffic, after which
+--- @param options? table max_read: bytes of one read at most (1 MiB) · max_held: bytes of bufs that
+--- what was read from one connection may hold, before its reading pauses (0: no limit) · pool:
+--- where they read into (neap.default_pool()) · timeout: seconds that a wait on a connection may
+--- take (0: for ever) · idle_timeout: seconds without traffic, after which
 --- a connection fails with "timeout" (600; 0: never) · max_connections: open at once; others wait
 --- to be accepted (10,000) · backlog: how many may wait (4096, cut to net.core.somaxconn) ·
 --- no_delay: small writes are sent at once (true) · keepalive: seconds without traffic, after
@@ -621,11 +662,11 @@ end
 --- neap_connection. It is the kind of the tasks that it starts, too.
 function M.accept(acceptor, address, options, what)
   local ok, message, name = check_address(address, what)
-  local given, timeout = check_options(options, listen_defaults, what)
+  local given, timeout, home = check_options(options, listen_defaults, what)
   if not ok then return nil, message, name end
-  local home, made = pool.default(), handle_t()
+  local made = handle_t()
   local code = C.neap_listener_open(loop, home.slot, home.gen, address, given, made)
-  if code < 0 then return errors.failure("listen on " .. address, code) end
+  if code < 0 then return open_failed("listen on " .. address, code, home, given) end
   local listener = listener_t(made.slot, made.gen)
   acceptor.gen, acceptor.options, acceptor.timeout = made.gen, given, timeout
   acceptor.address = listener_address(listener)
@@ -680,19 +721,20 @@ end
 --- A connection to a server; waits until it stands.
 --- own: returns owned
 --- err: "refused", "unreachable", "timeout", "cancelled", "address", "permission", "descriptors",
---- "descriptor", "busy" (a unix socket's backlog is full), "memory", "system"
+--- "descriptor", "busy" (a unix socket's backlog is full), "limit" (max_read is too much for the
+--- pool's), "memory", "system"
 --- @param address string tcp://IP:PORT, unix:///PATH, unix://@NAME, or fd://N: a socket, pipe,
 --- terminal or file that the process was started with (0 is standard input, 1 standard output)
---- @param options? table max_read, timeout, idle_timeout (0), no_delay, keepalive: as for listen;
---- connecting is a wait, too
+--- @param options? table max_read, max_held, pool, timeout,
+--- idle_timeout (0), no_delay, keepalive: as for listen; connecting is a wait, too
 --- @return neap.Connection|nil conn, string? message, string? name
 function M.connect(address, options)
   local ok, message, name = check_address(address, "neap.connect")
-  local given, timeout = check_options(options, connect_defaults, "neap.connect")
+  local given, timeout, home = check_options(options, connect_defaults, "neap.connect")
   if not ok then return nil, message, name end
-  local home, made = pool.default(), connection_t()
+  local made = connection_t()
   local code = C.neap_stream_connect(loop, home.slot, home.gen, address, given, made)
-  if code < 0 then return errors.failure("connect to " .. address, code) end
+  if code < 0 then return open_failed("connect to " .. address, code, home, given) end
   local conn = take_connection(made)
   set_timeout(conn.slot, timeout)
   local went, result = pcall(connected, conn)
@@ -710,10 +752,10 @@ local pair_t = ffi.typeof("struct neap_connection[2]")
 --- @param options? table as for connect
 --- @return neap.Connection|nil conn, neap.Connection|string other, string? name
 function M.pair(options)
-  local given, timeout = check_options(options, connect_defaults, "neap.testing.pair")
-  local home, made = pool.default(), pair_t()
+  local given, timeout, home = check_options(options, connect_defaults, "neap.testing.pair")
+  local made = pair_t()
   local code = C.neap_stream_pair(loop, home.slot, home.gen, given, made)
-  if code < 0 then return errors.failure("neap.testing.pair", code) end
+  if code < 0 then return open_failed("neap.testing.pair", code, home, given) end
   local one, other = take_connection(made[0]), take_connection(made[1])
   set_timeout(one.slot, timeout)
   set_timeout(other.slot, timeout)

@@ -18,23 +18,38 @@ local M = {}
 --- @class neap.Pool
 local Pool = {}
 
-local defaults = { min_size = 0, limit = 0, retain = 0, classes = true, poison = false }
+local DETACH_AFTER = 16 -- turns
+local defaults = {
+  min_size = 0, limit = 0, soft_limit = 0, retain = 0, detach_after = DETACH_AFTER,
+  classes = true, poison = false, calibrate = true,
+}
+
+-- What C is told. A limit on what is held is one on what is live, too.
+local function told(given)
+  return options_t(given.min_size or 0, given.limit, given.soft_limit, given.retain,
+    given.detach_after, given.classes or false, given.poison or false, not given.calibrate)
+end
+
+local function bad_sizes(what)
+  check.raise(what .. ": sizes must be whole numbers: min_size from 0 to 2^30, limit, soft_limit "
+    .. "and retain from 0 to 2^53, detach_after from 0 to 255")
+end
 
 --- Makes a pool of its own, for what shall have a limit of its own or be counted by itself.
 --- own: returns owned
 --- err: "memory"
 --- @param options? table min_size: bytes of the smallest buf (16 KiB) · limit: bytes held at
---- most (none) · retain: free bytes kept at most (64 MiB) · classes: round sizes up to size
---- classes (true) · poison: overwrite recycled bufs (false)
+--- most (none) · soft_limit: bytes in use, above which connections pause reading (three quarters
+--- of limit) · retain: free bytes kept at most (64 MiB) · detach_after: turns of the loop that a
+--- slice is left alone before it is moved out of a buf that it wastes (16; 0: never) · calibrate:
+--- adapt to the traffic (true) · classes: round sizes up to size classes
+--- (true) · poison: overwrite recycled bufs (false). docs/memory.md says more of each.
 --- @return neap.Pool|nil pool, string? message, string? name
 function M.new(options)
   local given = check.options(options, defaults, "neap.pool")
   local made = handle_t()
-  local code = C.neap_pool_create(options_t(given), made)
-  if code == C.NEAP_E_RANGE then
-    check.raise("neap.pool: sizes must be whole numbers: min_size from 0 to 2^30, limit and "
-      .. "retain from 0 to 2^53")
-  end
+  local code = C.neap_pool_create(told(given), made)
+  if code == C.NEAP_E_RANGE then bad_sizes("neap.pool") end
   if code < 0 then return errors.failure("neap.pool", code) end
   return ffi.gc(pool_t(made.slot, made.gen), C.neap_pool_finalize)
 end
@@ -63,6 +78,49 @@ end
 function Pool:close()
   check_self(self, "close")
   C.neap_pool_close(self.slot, self.gen)
+end
+
+local settings_t = ffi.typeof("struct neap_pool_settings")
+local settings_names = { "min_size", "limit", "soft_limit", "reserve", "retain", "retain_now",
+  "keep_largest", "detach_after" }
+
+--- The limits of the pool, in bytes, as they are now (0: none).
+--- @return table settings min_size, limit, soft_limit, retain, detach_after, calibrate: as for
+--- neap.pool · reserve: what of the limit is set aside for a connection that must end a message ·
+--- retain_now, keep_largest: free bytes, and the largest buf, that are kept, as adapted to the
+--- traffic
+function Pool:settings()
+  check_self(self, "settings")
+  local settings, result = settings_t(), {}
+  C.neap_pool_settings(self.slot, self.gen, settings)
+  for i = 1, #settings_names do result[settings_names[i]] = settings[settings_names[i]] end
+  result.calibrate = not settings.fixed
+  return result
+end
+
+local changeable = { limit = true, soft_limit = true, retain = true, detach_after = true,
+  calibrate = true }
+
+--- Changes limits; what is not named stays. What is in use above a new limit stays in use, and
+--- nothing is added to it.
+--- err: "limit" (connections that use the pool may read more at once than a fourth of it)
+--- @param options table limit, soft_limit, retain, detach_after, calibrate: as for neap.pool; 0 is
+--- the default
+--- @return true|nil ok, string? message, string? name
+function Pool:configure(options)
+  check_self(self, "configure")
+  local known, now = {}, self:settings()
+  for name in pairs(changeable) do known[name] = now[name] end
+  local given = check.options(options, known, "pool:configure")
+  if options and options.limit and not options.soft_limit then given.soft_limit = 0 end
+  local code = C.neap_pool_configure(self.slot, self.gen, told(given))
+  if code == C.NEAP_E_RANGE then bad_sizes("pool:configure") end
+  if code == C.NEAP_E_LIMIT then
+    return errors.fail(("pool:configure: a limit of %.0f bytes is too low for connections that may "
+      .. "read so much at once (see max_read): %.0f bytes at least"):format(given.limit,
+      4 * now.reserve), "limit")
+  end
+  return true
 end
 
 --- Gives all free bufs back to the system.

@@ -578,7 +578,7 @@ local metatable = {
 --- what follows it.
 --- own: returns owned; each conn is closed by neap; a slice that is returned is taken
 --- err: "address", "address_in_use", "permission", "descriptors", "descriptor", "unreachable",
---- "memory", "system"
+--- "limit" (max_message is too much for the pool's), "memory", "system"
 --- @param address string where to listen, as for neap.listen
 --- @param protocol table codec: { decode(view) → message, bytes of it; nil, bytes needed; or nil,
 --- text, name, detail · encode(out, answer) } · handle(message, conn) → answer · open(conn) → what
@@ -587,7 +587,8 @@ local metatable = {
 --- fail(conn, text, name, detail) → a last answer, when a message cannot be handled: it must not
 --- wait
 --- @param options? table timeout, idle_timeout, max_connections, backlog, no_delay, keepalive,
---- reuse_port, dual_stack, mode: as for neap.listen · max_message, not max_read: bytes of one
+--- reuse_port, dual_stack, mode, pool, max_held: as for neap.listen · max_message, not max_read:
+--- bytes of one
 --- (1 MiB) · max_per_address: connections from one address (0: any number) · max_in_flight:
 --- messages whose handlers wait; others wait to be handled (1024) · max_queued: bytes of answers
 --- that a peer has not read, above which its messages wait (64 KiB, or more) · message_timeout:

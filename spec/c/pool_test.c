@@ -191,9 +191,9 @@ static void P5_free_bytes_are_capped_and_decay_after_a_burst(void **state)
     struct neap_pool_stats s = pool_stats(pool);
     assert_int_equal(s.bytes_free, 64 * MIB); /* the default cap */
     assert_int_equal(s.dropped_cap, 10000 - 1024);
-    for (double now = 1100; now < 5000; now += 100) neap_pool_decay(AT(pool), now, 1e12);
+    for (double now = 1100; now < 4000; now += 100) neap_pool_decay(AT(pool), now, 1e12);
     assert_int_equal(pool_stats(pool).bytes_free, 64 * MIB); /* used in the last seconds */
-    for (double now = 5000; now <= 6100; now += 100) neap_pool_decay(AT(pool), now, 1e12);
+    for (double now = 4000; now <= 5100; now += 100) neap_pool_decay(AT(pool), now, 1e12);
     s = pool_stats(pool);
     assert_int_equal(s.bytes_held, 0);
     assert_int_equal(s.dropped_decay, 1024);
@@ -305,6 +305,13 @@ static void P7_the_limit_is_never_exceeded_by_a_byte(void **state)
     assert_int_equal(try_take(1), NEAP_E_LIMIT);
     neap_buf_release(a);
     neap_buf_release(b);
+    neap_pool_trim(AT(pool));
+    a = take(701);
+    neap_buf_release(take(100));
+    b = take(200); /* with the free one it would be a byte too much */
+    assert_int_equal(pool_stats(pool).bytes_held, 901);
+    neap_buf_release(a);
+    neap_buf_release(b);
     pool_end(pool);
 }
 
@@ -320,6 +327,109 @@ static void W2_a_buf_above_the_largest_class_is_not_kept(void **state)
     assert_int_equal(pool_stats(pool).bufs_free, 1);
     assert_int_equal(neap_pool_trim(AT(pool)), MIB);
     assert_int_equal(pool_stats(pool).dropped_trim, 1);
+    pool_end(pool);
+}
+
+static void W1_a_burst_is_given_back_within_5_s(void **state)
+{
+    (void)state;
+    struct neap_pool_options options = {.classes = true};
+    pool = pool_make_with(&options);
+    double now = 0;
+    for (; now < 10000; now += 100) neap_pool_decay(AT(pool), now, 4 * MIB);
+    burst(10000, 64 * KIB);
+    uint64_t free = pool_stats(pool).bytes_free;
+    for (double end = now + 5000; now <= end; now += 5) {
+        neap_pool_decay(AT(pool), now, 4 * MIB);
+        assert_true(free - pool_stats(pool).bytes_free <= 5 * MIB); /* a step is short */
+        free = pool_stats(pool).bytes_free;
+    }
+    assert_true(pool_stats(pool).bytes_held <= MIB);
+    pool_end(pool);
+}
+
+/* 1 - asked / held of slices of some sizes, in turns. */
+static double waste_of(const uint32_t *sizes, int count, struct neap_handle *slices,
+                       int slice_count)
+{
+    struct neap_handle allocator = allocator_make(pool, 0);
+    double asked = 0;
+    for (int i = 0; i < slice_count; i++) {
+        slices[i] = slice_alloc(allocator, sizes[i % count]);
+        asked += sizes[i % count];
+    }
+    double waste = 1 - asked / (double)pool_stats(pool).bytes_held;
+    for (int i = 0; i < slice_count; i++) slice_end(slices[i]);
+    assert_int_equal(neap_allocator_release(AT(allocator)), NEAP_OK);
+    neap_pool_trim(AT(pool));
+    return waste;
+}
+
+static void W4_no_size_wastes_a_fifth_and_no_mix_a_tenth(void **state)
+{
+    (void)state;
+    enum { MOST = 1500 };
+    static struct neap_handle slices[MOST];
+    struct neap_pool_options options = {.classes = true};
+    pool = pool_make_with(&options);
+    assert_true(waste_of((uint32_t[]){100, 100, 4000}, 3, slices, MOST) <= 0.10);
+    assert_true(waste_of((uint32_t[]){2100}, 1, slices, MOST) <= 0.20);
+    for (uint32_t size = 256; size < 20000; size += 61)
+        assert_true(waste_of(&size, 1, slices, MOST) <= 0.20);
+    pool_end(pool);
+}
+
+static uint32_t keep_largest(void)
+{
+    struct neap_pool_settings settings;
+    assert_int_equal(neap_pool_settings(AT(pool), &settings), NEAP_OK);
+    return (uint32_t)settings.keep_largest;
+}
+
+static void W2_W5_what_is_kept_follows_the_bytes_unless_it_is_fixed(void **state)
+{
+    (void)state;
+    for (int fixed = 0; fixed < 2; fixed++) {
+        struct neap_pool_options options = {.classes = true, .fixed = fixed};
+        pool = pool_make_with(&options);
+        double now = 0;
+        for (int i = 0; i < 3; i++, now += 1000) {
+            for (int k = 0; k < 96; k++) neap_buf_release(take(100));
+            for (int k = 0; k < 4; k++) neap_buf_release(take(3 * MIB));
+            neap_pool_decay(AT(pool), now, 1e12);
+        }
+        assert_int_equal(keep_largest(), fixed ? MIB : 4 * MIB);
+        uint64_t dropped = pool_stats(pool).dropped_large;
+        neap_buf_release(take(3 * MIB));
+        assert_int_equal(pool_stats(pool).dropped_large - dropped, fixed);
+        for (int i = 0; i < 12; i++, now += 1000) {
+            for (int k = 0; k < 1000; k++) neap_buf_release(take(100));
+            neap_pool_decay(AT(pool), now, 1e12);
+        }
+        assert_int_equal(keep_largest(), MIB);
+        pool_end(pool);
+    }
+}
+
+static void W5_the_cap_rises_where_what_it_drops_is_made_again(void **state)
+{
+    (void)state;
+    struct neap_pool_options options = {.classes = true, .retain = 4 * MIB};
+    pool = pool_make_with(&options);
+    struct neap_pool_settings settings;
+    neap_pool_decay(AT(pool), 0, 1e12);
+    for (int i = 0; i < 3; i++) burst(10, MIB);
+    neap_pool_decay(AT(pool), 1000, 1e12);
+    neap_pool_settings(AT(pool), &settings);
+    assert_int_equal(settings.retain_now, 10 * MIB);
+    burst(40, MIB);
+    burst(40, MIB);
+    neap_pool_decay(AT(pool), 2000, 1e12);
+    neap_pool_settings(AT(pool), &settings);
+    assert_int_equal(settings.retain_now, 16 * MIB); /* four times as much at most */
+    for (double now = 3000; now < 9000; now += 1000) neap_pool_decay(AT(pool), now, 1e12);
+    neap_pool_settings(AT(pool), &settings);
+    assert_int_equal(settings.retain_now, 4 * MIB);
     pool_end(pool);
 }
 
@@ -408,6 +518,10 @@ static const struct CMUnitTest tests[] = {
     TEST(P6_an_allocator_or_reader_keeps_the_pool_open),
     TEST(P7_the_limit_is_never_exceeded_by_a_byte),
     TEST(W2_a_buf_above_the_largest_class_is_not_kept),
+    TEST(W1_a_burst_is_given_back_within_5_s),
+    TEST(W4_no_size_wastes_a_fifth_and_no_mix_a_tenth),
+    TEST(W2_W5_what_is_kept_follows_the_bytes_unless_it_is_fixed),
+    TEST(W5_the_cap_rises_where_what_it_drops_is_made_again),
     TEST(B4_a_recycled_buf_is_overwritten),
     TEST(counters_add_up_at_every_moment),
 };

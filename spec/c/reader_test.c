@@ -375,6 +375,7 @@ static void R12_a_pool_without_room_for_a_large_buf_gives_a_usual_one(void **sta
 {
     (void)state;
     gives_usual_bufs(3 * NEAP_BUF_MIN_BYTES, 1 << 20);
+    gives_usual_bufs(10 * NEAP_BUF_MIN_BYTES, 1 << 20); /* there is, but for few of them */
 }
 
 static void R12_a_pool_with_more_live_than_it_would_keep_gives_usual_bufs(void **state)

@@ -2,12 +2,17 @@
  *
  * The current buf is owned by the allocator (one count) until the next request no
  * longer fits. A request that is larger than half a buf gets one of its own, so the
- * room left in the current one is not thrown away for it. */
+ * room left in the current one is not thrown away for it. With size classes so does
+ * one that would leave more than an eighth of the current buf, and its own is of the
+ * class that it needs: no mix of sizes wastes more than a fifth. */
 #include <string.h>
 
 #include "iobuf/slice.h"
 
-enum { ALLOCATORS_MAX = 1 << 20 };
+enum {
+    ALLOCATORS_MAX = 1 << 20,
+    TAIL_PART = 8, /* of a buf, which may be left behind */
+};
 
 struct neap_allocator {
     struct neap_slot head;
@@ -65,10 +70,13 @@ static int cut(struct neap_allocator *a, struct neap_buf *buf, uint32_t at, uint
 static int cut_own_buf(struct neap_allocator *a, uint32_t size, struct neap_handle *handle)
 {
     struct neap_buf *buf;
-    int result = neap_pool_take(a->pool, size, &buf);
+    struct neap_pool *pool = a->pool;
+    int result =
+        pool->classes ? neap_pool_take_small(pool, size, &buf) : neap_pool_take(pool, size, &buf);
     if (result < 0) return result;
     result = cut(a, buf, 0, size, handle);
-    if (result == NEAP_OK) a->pool->stats.bytes_wasted += neap_pool_rounded(a->pool, size) - size;
+    uint32_t rounded = pool->classes ? buf->capacity : neap_pool_rounded(pool, size);
+    if (result == NEAP_OK) pool->stats.bytes_wasted += rounded - size;
     neap_buf_release(buf); /* the slice, if there is one, has its own count */
     return result;
 }
@@ -93,10 +101,22 @@ static inline int cut_next(struct neap_allocator *a, uint32_t size, struct neap_
     return result;
 }
 
+/* Or shall the next buf begin with it? */
+static bool wants_own_buf(const struct neap_allocator *a, uint32_t size)
+{
+    if (!a->buf) return a->pool->classes && size > a->pool->min_size;
+    if (size > a->capacity / 2) return true;
+    return a->pool->classes && a->capacity - a->cursor > a->capacity / TAIL_PART;
+}
+
 static __attribute__((noinline)) int alloc_elsewhere(struct neap_allocator *a, uint32_t size,
                                                      struct neap_handle *handle)
 {
-    bool own = a->buf && size > a->capacity / 2;
+    if (a->buf && a->buf->refs == 1 && size <= a->capacity) {
+        a->cursor = 0; /* all that was cut from it has been released: it begins anew */
+        return cut_next(a, size, handle);
+    }
+    bool own = wants_own_buf(a, size);
     int result = own ? cut_own_buf(a, size, handle) : next_buf(a, size);
     if (!own && result == NEAP_OK) result = cut_next(a, size, handle);
     return result == NEAP_OK ? neap_collector_due(false) : result;

@@ -68,6 +68,7 @@ static struct neap_slice *pop_piece(struct neap_buffer *b)
     b->first = piece->queued;
     if (!b->first) b->last = 0;
     piece->queued = 0;
+    piece->still = false;
     b->size -= neap_slice_bytes_count(piece);
     return piece;
 }
@@ -89,6 +90,7 @@ static int add_piece(struct neap_buffer *b)
     struct neap_slice *piece = neap_slice_make(buf, 0, 0, 0);
     neap_buf_release(buf); /* the piece has its own count */
     if (!piece) return NEAP_E_MEMORY;
+    piece->still = true; /* it has room for more */
     b->last = neap_slice_slot(piece);
     if (last)
         last->queued = b->last;

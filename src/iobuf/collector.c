@@ -6,13 +6,16 @@ enum {
     ROOM_BYTES = 16 << 20, /* at least */
     BEGIN_PART = 4,        /* of the room, which is filled when collecting begins */
     STEP_BYTES = 1 << 20,  /* between two steps */
-    STEP_US = 900          /* … of which each is over by then, but for its last part */
+    STEP_US = 900,         /* … of which each is over by then, but for its last part */
+    HURRY_PART = 3         /* of the time, at most, for cycles that a full pool asks for */
 };
 
 uint64_t neap_held_by_handles;
 static uint64_t next_at = UINT64_MAX; /* bytes held at which a step is due; no Lua: never */
 static uint64_t end_by = UINT64_MAX;  /* … and at which the cycle was to have ended */
 static uint64_t began_us;
+static uint64_t hurried_spent_us, hurry_again_us; /* such a cycle: spent before it; not before */
+static bool hurried;
 static struct neap_collector_stats counts;
 
 static uint64_t now_us(void)
@@ -42,6 +45,21 @@ bool neap_collector_due(bool between_turns)
     return neap_held_by_handles >= (between_turns && end_by < next_at ? end_by : next_at);
 }
 
+void neap_collector_hurry(void)
+{
+    if (hurried || next_at == UINT64_MAX || now_us() < hurry_again_us) return;
+    hurried = true;
+    hurried_spent_us = counts.spent_us;
+    end_by = 0;
+}
+
+static void hurry_ends(void)
+{
+    if (!hurried) return;
+    hurried = false;
+    hurry_again_us = now_us() + (HURRY_PART - 1) * (counts.spent_us - hurried_spent_us);
+}
+
 void neap_collector_begin(void)
 {
     began_us = now_us();
@@ -57,6 +75,7 @@ bool neap_collector_goes_on(bool cycle_ended)
     next_at = neap_held_by_handles + STEP_BYTES;
     if (!cycle_ended) return false;
     counts.cycles++;
+    hurry_ends();
     plan_cycle();
     return false;
 }

@@ -38,6 +38,9 @@ static inline void neap_buf_unhold(struct neap_buf *buf)
     if (--buf->more_handles < 0) neap_held_by_handles -= buf->capacity;
 }
 
+/* A pool is at its limit: what was forgotten shall come back now, in a step for each turn. */
+void neap_collector_hurry(void);
+
 /* A buf that no handle ever counts for, from its making on. */
 static inline void neap_buf_hold_uncounted(struct neap_buf *buf)
 {

@@ -3,12 +3,14 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "iobuf/decay.h"
 #include "iobuf/slab.h"
 
 enum {
     RETAIN_BYTES = 64 << 20, /* default cap on free bytes */
+    SOFT_PART = 4,           /* of a limit that is left to others where readers pause */
+    RESERVE_PART = 4,        /* of a limit that the reserve may be at most */
     POISON_BYTE = 0xdb,
-    DECAY_STEP_MS = 5,                    /* between two steps of one decay */
     LOOK_AT = 8,                          /* free bufs of one bin that a request looks at */
     REUSE_CLASSES = 2 * NEAP_CLASS_STEPS, /* a free buf serves requests down to a fourth of it */
 };
@@ -18,6 +20,17 @@ static struct neap_slots pools = NEAP_SLOTS(struct neap_pool, NEAP_POOL_LIMIT);
 struct neap_pool *neap_pool_of(uint32_t slot, uint32_t gen)
 {
     return neap_slots_find(&pools, slot, gen);
+}
+
+uint32_t neap_pools_count(void)
+{
+    return pools.count;
+}
+
+struct neap_pool *neap_pool_at(uint32_t slot)
+{
+    struct neap_pool *pool = neap_slots_at(&pools, slot);
+    return slot && pool->head.gen & 1 ? pool : NULL;
 }
 
 static uint64_t bufs_live(const struct neap_pool *pool)
@@ -83,41 +96,42 @@ static void drop(struct neap_pool *pool, struct neap_buf *buf, uint64_t *reason)
     neap_slab_drop(buf);
 }
 
-/* Give free bufs back, the largest first, until at most `keep` free bytes are left or
- * `budget` bytes went. Returns the bytes that went. */
-static uint64_t shrink(struct neap_pool *pool, uint64_t keep, uint64_t budget, uint64_t *reason)
+uint64_t neap_pool_shrink(struct neap_pool *pool, uint64_t keep, uint64_t budget, uint64_t *reason)
 {
     uint64_t gone = 0;
+    bool strict = reason != &pool->stats.dropped_decay;
     for (uint32_t bin = NEAP_CLASS_COUNT; bin-- > 0;) {
         while (pool->bins[bin] && pool->stats.bytes_free > keep && gone < budget) {
-            struct neap_buf *buf = neap_bin_pop(pool, bin);
-            gone += buf->capacity;
-            drop(pool, buf, reason);
+            uint64_t capacity = pool->bins[bin]->capacity;
+            if (!strict && pool->stats.bytes_free - capacity < keep) break;
+            drop(pool, neap_bin_pop(pool, bin), reason);
+            gone += capacity;
         }
     }
     return gone;
 }
 
-/* Room for `bytes` more under the pool's limit, at the cost of free bufs. */
-static bool make_room(struct neap_pool *pool, uint64_t bytes)
+/* Room for `bytes` more under the pool's limit, at the cost of free bufs. At most `most` bytes may
+ * be live then, which is no more than the limit. */
+static bool make_room(struct neap_pool *pool, uint64_t bytes, uint64_t most)
 {
+    uint64_t live = neap_pool_bytes_live(pool) + bytes;
+    if (live > most) return false;
     if (!pool->limit || pool->stats.bytes_held + bytes <= pool->limit) return true;
-    if (neap_pool_bytes_live(pool) + bytes > pool->limit) return false;
-    uint64_t keep = pool->limit - neap_pool_bytes_live(pool) - bytes;
-    shrink(pool, keep, UINT64_MAX, &pool->stats.dropped_trim);
+    uint64_t keep = live < pool->limit ? pool->limit - live : 0;
+    neap_pool_shrink(pool, keep, UINT64_MAX, &pool->stats.dropped_trim);
     return pool->stats.bytes_held + bytes <= pool->limit;
 }
 
 /* ---- taking and putting ---- */
 
-static int make(struct neap_pool *pool, uint32_t size, bool classes, struct neap_buf **buf)
+static int make(struct neap_pool *pool, uint32_t size, bool classes, uint64_t most,
+                struct neap_buf **buf)
 {
-    if (!make_room(pool, size)) {
-        pool->stats.limit_hits++;
-        return NEAP_E_LIMIT;
-    }
+    if (!make_room(pool, size, most)) return NEAP_E_LIMIT;
     *buf = neap_slab_cut(pool, size, classes && size <= NEAP_CLASS_MAX_BYTES);
     if (!*buf) return NEAP_E_MEMORY;
+    neap_calibrate_made(pool, size);
     pool->stats.bufs_allocated++;
     pool->stats.bytes_allocated += size;
     pool->stats.bytes_held += size;
@@ -125,14 +139,33 @@ static int make(struct neap_pool *pool, uint32_t size, bool classes, struct neap
     return NEAP_OK;
 }
 
-static int take_rounded(struct neap_pool *pool, uint32_t size, bool classes, struct neap_buf **out)
+/* Under a limit a free buf that is larger than asked for may be too large. */
+static struct neap_buf *reuse_within(struct neap_pool *pool, uint32_t size, uint32_t last,
+                                     uint64_t most)
+{
+    struct neap_buf *buf = reuse(pool, size, last);
+    if (!buf || neap_pool_bytes_live(pool) <= most) return buf; /* it is live already */
+    bin_push(pool, buf);
+    return NULL;
+}
+
+/* What may be live but for the reserve. */
+static uint64_t most_live(const struct neap_pool *pool)
+{
+    if (!pool->limit) return UINT64_MAX;
+    return pool->limit > pool->reserve ? pool->limit - pool->reserve : 0;
+}
+
+static int take_rounded(struct neap_pool *pool, uint32_t size, bool classes, uint64_t most,
+                        struct neap_buf **out)
 {
     if (pool->closed) return NEAP_E_CLOSED;
     uint32_t last = classes ? neap_class_below(size) + REUSE_CLASSES : NEAP_CLASS_COUNT;
-    struct neap_buf *buf = reuse(pool, size, last);
+    struct neap_buf *buf = reuse_within(pool, size, last, most);
     int result = NEAP_OK;
-    if (!buf) result = make(pool, size, classes, &buf);
+    if (!buf) result = make(pool, size, classes, most, &buf);
     if (result < 0) return result;
+    neap_calibrate_asked(pool, size);
     neap_pool_hand_out(pool, buf);
     *out = buf;
     return NEAP_OK;
@@ -151,18 +184,42 @@ uint32_t neap_pool_rounded(const struct neap_pool *pool, size_t size)
     return rounded <= NEAP_BUF_MAX_BYTES ? (uint32_t)rounded : 0;
 }
 
-int neap_pool_take_other(struct neap_pool *pool, size_t size, struct neap_buf **buf)
+uint32_t neap_pool_buf_bytes(const struct neap_pool *pool, size_t size)
 {
     uint32_t rounded = neap_pool_rounded(pool, size);
+    return rounded && pool->classes ? class_rounded(rounded) : rounded;
+}
+
+int neap_pool_take_within(struct neap_pool *pool, size_t size, uint64_t most, struct neap_buf **buf)
+{
+    uint32_t rounded = neap_pool_buf_bytes(pool, size);
     if (!rounded) return NEAP_E_OVERSIZED;
-    if (pool->classes) rounded = class_rounded(rounded);
-    return take_rounded(pool, rounded, pool->classes, buf);
+    if (pool->limit && most > pool->limit) most = pool->limit;
+    return take_rounded(pool, rounded, pool->classes, most, buf);
+}
+
+static int refused_at_limit(struct neap_pool *pool, int result)
+{
+    if (result != NEAP_E_LIMIT) return result;
+    pool->stats.limit_hits++;
+    return result;
+}
+
+int neap_pool_take_other(struct neap_pool *pool, size_t size, struct neap_buf **buf)
+{
+    return refused_at_limit(pool, neap_pool_take_within(pool, size, most_live(pool), buf));
+}
+
+int neap_pool_take_small_within(struct neap_pool *pool, size_t size, uint64_t most,
+                                struct neap_buf **buf)
+{
+    if (size > NEAP_BUF_MAX_BYTES) return NEAP_E_OVERSIZED;
+    return take_rounded(pool, class_rounded(size), true, most, buf);
 }
 
 int neap_pool_take_small(struct neap_pool *pool, size_t size, struct neap_buf **buf)
 {
-    if (size > NEAP_BUF_MAX_BYTES) return NEAP_E_OVERSIZED;
-    return take_rounded(pool, class_rounded(size), true, buf);
+    return refused_at_limit(pool, neap_pool_take_small_within(pool, size, most_live(pool), buf));
 }
 
 static struct neap_pool_stats ended_pools;
@@ -177,16 +234,27 @@ static void maybe_destroy(struct neap_pool *pool)
     neap_slots_give(&pools, pool->slot);
 }
 
+/* So it may be when the limit was lowered: nothing is kept until it is so no more (cap is 0). */
+static bool above_limit(const struct neap_pool *pool)
+{
+    return pool->limit && pool->stats.bytes_held > pool->limit;
+}
+
 /* A buf that a pool does not simply keep. Its pool may be gone after this call. */
 static __attribute__((noinline)) void put_other(struct neap_pool *pool, struct neap_buf *buf)
 {
     if (pool->poison) memset(buf->mem, POISON_BYTE, buf->capacity);
+    if (buf->account) neap_account_discharge(buf);
+    if (!pool->cap && !above_limit(pool)) pool->cap = pool->retain;
     if (pool->closed) {
         drop(pool, buf, &pool->stats.dropped_closed);
         maybe_destroy(pool);
-    } else if (!buf->slab->kept) {
+    } else if (buf->capacity > pool->keep_largest) {
         drop(pool, buf, &pool->stats.dropped_large);
-    } else if (pool->stats.bytes_free + buf->capacity > pool->retain) {
+    } else if (!pool->cap) {
+        drop(pool, buf, &pool->stats.dropped_trim);
+    } else if (pool->stats.bytes_free + buf->capacity > pool->cap) {
+        pool->dropped_bytes += buf->capacity;
         drop(pool, buf, &pool->stats.dropped_cap);
     } else {
         neap_poison(buf->mem, buf->capacity);
@@ -203,8 +271,9 @@ void neap_pool_put(struct neap_buf *buf)
     struct neap_pool *pool = buf->slab->pool;
     neap_assert(!buf->extents, "a free buf has no slices");
     pool->put_count++;
-    bool keep = buf->slab->kept && pool->stats.bytes_free + buf->capacity <= pool->retain;
-    if (__builtin_expect(pool->closed || pool->poison || !keep, 0)) {
+    bool keep =
+        buf->capacity <= pool->keep_largest && pool->stats.bytes_free + buf->capacity <= pool->cap;
+    if (__builtin_expect(pool->closed || pool->poison || !keep || buf->account, 0)) {
         put_other(pool, buf);
         return;
     }
@@ -219,31 +288,93 @@ static bool whole(double n, double least, double most)
     return n >= least && n <= most && n == (double)(uint64_t)n;
 }
 
+static bool settings_valid(const struct neap_pool_options *options)
+{
+    return whole(options->limit, 0, 0x1p53) && whole(options->soft_limit, 0, 0x1p53) &&
+           whole(options->retain, 0, 0x1p53) && whole(options->detach_after, 0, UINT8_MAX);
+}
+
+/* What may change later. */
+static void set(struct neap_pool *pool, const struct neap_pool_options *options)
+{
+    pool->limit = (uint64_t)options->limit;
+    pool->soft = options->soft_limit > 0 ? (uint64_t)options->soft_limit
+                                         : pool->limit - pool->limit / SOFT_PART;
+    if (pool->limit && pool->soft > pool->limit) pool->soft = pool->limit;
+    pool->retain = options->retain > 0 ? (uint64_t)options->retain : RETAIN_BYTES;
+    pool->keep_largest = NEAP_CLASS_MAX_BYTES;
+    pool->fixed = options->fixed;
+    pool->detach_after = (uint8_t)options->detach_after;
+    pool->usual_below = pool->limit ? 0 : pool->min_size + 1;
+    make_room(pool, 0, UINT64_MAX);
+    pool->cap = above_limit(pool) ? 0 : pool->retain;
+}
+
 int neap_pool_create(const struct neap_pool_options *options, struct neap_handle *handle)
 {
     if (!whole(options->min_size, 0, NEAP_BUF_MAX_BYTES)) return NEAP_E_RANGE;
-    if (!whole(options->limit, 0, 0x1p53) || !whole(options->retain, 0, 0x1p53))
-        return NEAP_E_RANGE;
+    if (!settings_valid(options)) return NEAP_E_RANGE;
     uint32_t slot;
     struct neap_pool *pool = neap_slots_take(&pools, &slot);
     if (!pool) return NEAP_E_MEMORY;
     pool->slot = slot;
     pool->keepers = 1;
     pool->min_size = options->min_size > 0 ? (uint32_t)options->min_size : NEAP_BUF_MIN_BYTES;
-    pool->limit = (uint64_t)options->limit;
-    pool->retain = options->retain > 0 ? (uint64_t)options->retain : RETAIN_BYTES;
     pool->classes = options->classes;
     pool->usual_size = options->classes ? class_rounded(pool->min_size) : pool->min_size;
     pool->usual_bin = neap_class_below(pool->usual_size);
     pool->poison = options->poison;
+    set(pool, options);
     *handle = (struct neap_handle){slot, pool->head.gen};
+    return NEAP_OK;
+}
+
+static bool fits_limit(uint64_t reserve, uint64_t limit)
+{
+    return !limit || reserve <= limit / RESERVE_PART;
+}
+
+int neap_pool_reserve(struct neap_pool *pool, uint32_t max_read)
+{
+    uint32_t reserve = neap_pool_buf_bytes(pool, (size_t)max_read + NEAP_BUF_MIN_BYTES);
+    if (!reserve) reserve = NEAP_BUF_MAX_BYTES;
+    if (!fits_limit(reserve, pool->limit)) return NEAP_E_LIMIT;
+    if (reserve > pool->reserve) pool->reserve = reserve;
+    return NEAP_OK;
+}
+
+int neap_pool_configure(uint32_t slot, uint32_t gen, const struct neap_pool_options *options)
+{
+    struct neap_pool *pool = neap_pool_of(slot, gen);
+    if (!pool) return NEAP_E_STALE;
+    if (!settings_valid(options)) return NEAP_E_RANGE;
+    if (!fits_limit(pool->reserve, (uint64_t)options->limit)) return NEAP_E_LIMIT;
+    set(pool, options);
+    return NEAP_OK;
+}
+
+int neap_pool_settings(uint32_t slot, uint32_t gen, struct neap_pool_settings *settings)
+{
+    struct neap_pool *pool = neap_pool_of(slot, gen);
+    if (!pool) return NEAP_E_STALE;
+    *settings = (struct neap_pool_settings){
+        .min_size = pool->min_size,
+        .limit = (double)pool->limit,
+        .soft_limit = (double)pool->soft,
+        .reserve = (double)pool->reserve,
+        .retain = (double)pool->retain,
+        .retain_now = (double)pool->cap,
+        .keep_largest = pool->keep_largest,
+        .detach_after = pool->detach_after,
+        .fixed = pool->fixed,
+    };
     return NEAP_OK;
 }
 
 static void shut(struct neap_pool *pool)
 {
     pool->closed = true;
-    shrink(pool, 0, UINT64_MAX, &pool->stats.dropped_closed);
+    neap_pool_shrink(pool, 0, UINT64_MAX, &pool->stats.dropped_closed);
 }
 
 void neap_pool_keep(struct neap_pool *pool)
@@ -326,58 +457,5 @@ double neap_pool_trim(uint32_t slot, uint32_t gen)
 {
     struct neap_pool *pool = neap_pool_of(slot, gen);
     if (!pool) return -1;
-    return (double)shrink(pool, 0, UINT64_MAX, &pool->stats.dropped_trim);
-}
-
-static uint64_t recent_peak(struct neap_pool *pool)
-{
-    uint64_t peak = pool->live_peak;
-    for (int i = 0; i < NEAP_DECAY_WINDOWS; i++)
-        if (pool->live_peaks[i] > peak) peak = pool->live_peaks[i];
-    return peak;
-}
-
-/* A new window: forget the oldest one. */
-static void next_window(struct neap_pool *pool, double now_ms)
-{
-    memmove(pool->live_peaks + 1, pool->live_peaks,
-            sizeof pool->live_peaks - sizeof pool->live_peaks[0]);
-    pool->live_peaks[0] = pool->live_peak;
-    pool->live_peak = neap_pool_bytes_live(pool);
-    pool->decay_at_ms = now_ms + NEAP_DECAY_WINDOW_MS;
-}
-
-static uint64_t decay(struct neap_pool *pool, double now_ms, uint64_t budget)
-{
-    if (now_ms >= pool->decay_at_ms) next_window(pool, now_ms);
-    uint64_t keep = recent_peak(pool) - neap_pool_bytes_live(pool);
-    return shrink(pool, keep, budget, &pool->stats.dropped_decay);
-}
-
-double neap_pool_decay(uint32_t slot, uint32_t gen, double now_ms, double budget_bytes)
-{
-    struct neap_pool *pool = neap_pool_of(slot, gen);
-    return pool ? (double)decay(pool, now_ms, (uint64_t)budget_bytes) : -1;
-}
-
-/* Free bufs may go later, when a window of more use is forgotten; or now, but for the budget. */
-static double decay_again_ms(const struct neap_pool *pool, uint64_t left)
-{
-    if (pool->stats.bytes_free == 0) return -1;
-    return left ? NEAP_DECAY_WINDOW_MS : DECAY_STEP_MS;
-}
-
-double neap_pools_decay(double now_ms, double budget_bytes)
-{
-    uint64_t left = (uint64_t)budget_bytes;
-    double again_ms = -1;
-    for (uint32_t slot = 1; slot < pools.count; slot++) {
-        struct neap_pool *pool = neap_slots_at(&pools, slot);
-        if (!(pool->head.gen & 1)) continue;
-        uint64_t gone = decay(pool, now_ms, left);
-        left -= gone < left ? gone : left;
-        double pool_ms = decay_again_ms(pool, left);
-        if (pool_ms >= 0 && (again_ms < 0 || pool_ms < again_ms)) again_ms = pool_ms;
-    }
-    return again_ms;
+    return (double)neap_pool_shrink(pool, 0, UINT64_MAX, &pool->stats.dropped_trim);
 }

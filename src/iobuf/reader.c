@@ -1,4 +1,4 @@
-#include "iobuf/reader.h"
+#include "iobuf/pause.h"
 
 #include <math.h>
 #include <string.h>
@@ -18,6 +18,11 @@ static struct neap_slots readers = NEAP_SLOTS(struct neap_reader, READERS_MAX);
 struct neap_reader *neap_reader_of(uint32_t slot, uint32_t gen)
 {
     return neap_slots_find(&readers, slot, gen);
+}
+
+struct neap_reader *neap_reader_at(uint32_t slot)
+{
+    return neap_slots_at(&readers, slot);
 }
 
 static uint32_t unread(const struct neap_reader *r)
@@ -68,6 +73,7 @@ int neap_reader_close(uint32_t slot, uint32_t gen)
     if (!r) return NEAP_E_STALE;
     if (!r->pool) return NEAP_OK;
     leave_buf(r);
+    neap_pause_end(r);
     neap_pool_unkeep(r->pool);
     r->pool = NULL;
     r->ending = NEAP_E_CLOSED;
@@ -127,11 +133,14 @@ static uint32_t smaller(uint64_t a, uint64_t b)
  * hold no more than they would without. */
 static int take_buf(struct neap_reader *r, uint32_t size, struct neap_buf **buf)
 {
-    uint64_t large = (uint64_t)BUSY_TIMES * r->pool->min_size;
-    bool larger = r->busy && size < large && large <= NEAP_CLASS_MAX_BYTES;
-    bool affordable = neap_pool_bytes_live(r->pool) + large <= r->pool->retain;
-    if (larger && affordable && neap_pool_take(r->pool, large, buf) == NEAP_OK) return NEAP_OK;
-    return neap_pool_take(r->pool, size, buf);
+    struct neap_pool *pool = r->pool;
+    uint64_t large = (uint64_t)BUSY_TIMES * pool->min_size;
+    bool larger = r->busy && size < large && large <= NEAP_CLASS_MAX_BYTES && !pool->fixed;
+    uint64_t most = pool->soft && pool->soft < pool->retain ? pool->soft / 2 : pool->retain;
+    bool affordable = neap_pool_bytes_live(pool) + large <= most && !r->account;
+    if (larger && affordable && neap_pool_take(pool, large, buf) == NEAP_OK) return NEAP_OK;
+    return pool->soft || r->account ? neap_pause_take(r, size, buf)
+                                    : neap_pool_take(pool, size, buf);
 }
 
 /* Memory follows what came, not what was asked for: at most 2 x that + 16 KiB, or + 64 KiB while
@@ -182,9 +191,10 @@ int neap_reader_make_room(struct neap_reader *r, uint32_t want, struct neap_room
         else
             result = fresh_buf(r, want);
     }
-    if (result == NEAP_OK)
-        *room = (struct neap_room){r->buf->mem + r->end, r->buf->capacity - r->end};
-    return result;
+    if (result < 0) return result;
+    uint32_t free = neap_pause_room(r, want, r->buf->capacity - r->end);
+    *room = (struct neap_room){r->buf->mem + r->end, free};
+    return NEAP_OK;
 }
 
 /* Busy is who had a usual buf's worth of bytes and no room for more: there may be more at once. It
@@ -281,6 +291,7 @@ static void consume(struct neap_reader *r, uint32_t n)
     r->searched = 0;
     r->taken_at = next_epoch(r);
     moved(r);
+    if (__builtin_expect(r->chosen, 0)) neap_pause_come_back(r);
 }
 
 /* A slice of the first n unread bytes; `skip` more behind it are consumed with it. */
@@ -367,6 +378,12 @@ int neap_reader_read_until(uint32_t slot, uint32_t gen, const char *delimiter, u
     int64_t at = gather_until(r, delimiter, size, smaller(max, r->max_read));
     if (at < 0) return (int)at;
     return cut(r, (uint32_t)at + (inclusive ? size : 0), inclusive ? 0 : size, handle);
+}
+
+int neap_reader_waits(uint32_t slot, uint32_t gen)
+{
+    const struct neap_reader *r = neap_reader_of(slot, gen);
+    return r ? neap_reader_paused(r) : NEAP_E_STALE;
 }
 
 int neap_reader_buffered(uint32_t slot, uint32_t gen)

@@ -28,6 +28,11 @@ struct neap_reader {
     struct neap_slot head;
     uint32_t slot;
     bool busy;              /* private: the next buf is a large one */
+    bool waiting;           /* private to pause.c, with the next four: in a queue for memory, … */
+    bool half_read;         /* … that of those with unread bytes */
+    bool tried;             /* … and has tried since it was woken */
+    bool chosen;            /* it has its pool's reserve */
+    bool waits_for_account; /* its own slices must go first */
     struct neap_pool *pool; /* kept open; NULL once closed */
     struct neap_buf *buf;   /* NULL while nothing is unread and nobody fills it */
     uint32_t start;
@@ -40,9 +45,20 @@ struct neap_reader {
     neap_reader_fill *fill; /* rw; NULL: somebody else fills it */
     void *source;           /* rw; what `fill` reads from */
     int ending;             /* why nothing more will come; NEAP_OK: it may */
+    uint32_t account;       /* private to pause.c, to the end: slot; 0: no limit of its own */
+    uint32_t needs;         /* bytes of the buf that it waits for */
+    uint32_t ticket;        /* its place in the queue, and its neighbours there */
+    uint32_t wait_prev, wait_next;
 };
 
+/* It waits for memory: its fill has to be asked again once it was woken (pause.h). */
+static inline bool neap_reader_paused(const struct neap_reader *r)
+{
+    return r->waiting || r->waits_for_account;
+}
+
 struct neap_reader *neap_reader_of(uint32_t slot, uint32_t gen);
+struct neap_reader *neap_reader_at(uint32_t slot);
 
 /* The same as the public functions, for who holds the reader itself. */
 int neap_reader_make_room(struct neap_reader *r, uint32_t want, struct neap_room *room);

@@ -92,7 +92,6 @@ static struct neap_slab *create(struct neap_pool *pool, uint32_t capacity, bool 
     slab->capacity = capacity;
     slab->count = count;
     slab->class_index = neap_class_below(capacity);
-    slab->kept = capacity <= NEAP_CLASS_MAX_BYTES;
     slab->bufs = (struct neap_buf *)(slab + 1);
     neap_poison(slab->mem, slab->mem_bytes);
     if (count > 1) list_roomy(slab);

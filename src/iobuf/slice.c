@@ -85,6 +85,8 @@ struct neap_slice *neap_slice_make(struct neap_buf *buf, uint32_t free, uint32_t
     s->queued = 0;
     s->clone = false;
     s->owned = false;
+    s->still = false;
+    s->idle_since = 0;
     link_extent(s, slot, buf);
     neap_buf_hold(buf);
     buf->stats->slices_made++;
@@ -295,21 +297,20 @@ int neap_slice_release_previous(uint32_t slot, uint32_t gen, uint32_t prev_slot,
     return merges;
 }
 
-/* The slice moves to a buf of its own, which keeps the same count: one holder, the slice. */
-static void move_to(struct neap_slice *s, struct neap_buf *to)
+void neap_slice_relocate(struct neap_slice *s, struct neap_buf *to, uint32_t at)
 {
     struct neap_buf *from = s->buf;
     uint32_t size = s->bound - s->free;
-    memcpy(to->mem, from->mem + s->free, size);
+    neap_assert(size <= to->capacity - at, "a slice moves to where there is room");
+    memcpy(to->mem + at, from->mem + s->free, size);
     unlink_extent(s, from);
     s->clone = false;
-    s->base -= s->free;
-    s->bound = size;
-    s->free = 0;
+    s->base = s->base - s->free + at;
+    s->bound = at + size;
+    s->free = at;
     link_extent(s, neap_slice_slot(s), to);
-    neap_buf_unhold(from); /* only a handle detaches */
+    neap_buf_unhold(from); /* only what a handle has moves */
     neap_buf_hold(to);
-    neap_buf_release(to); /* the count of the taker: the slice has its own */
     neap_buf_release(from);
 }
 
@@ -326,7 +327,8 @@ int neap_slice_detach(uint32_t slot, uint32_t gen)
         neap_buf_release(to);
         return 0;
     }
-    move_to(s, to);
+    neap_slice_relocate(s, to, 0);
+    neap_buf_release(to); /* the slice has its own count */
     return (int)(before - to->capacity);
 }
 

@@ -30,9 +30,11 @@ struct neap_slice {
     uint32_t bound;
     uint32_t prev; /* private: slots of its neighbours in the buf's list, 0: none */
     uint32_t next;
-    uint32_t queued; /* for whoever owns it: slot of the next slice in a queue */
-    bool clone;      /* made by retain: may overlap another slice */
-    bool owned;      /* by a queue of C: no handle holds it */
+    uint32_t queued;    /* for whoever owns it: slot of the next slice in a queue */
+    bool clone;         /* made by retain: may overlap another slice */
+    bool owned;         /* by a queue of C: no handle holds it */
+    bool still;         /* for whoever owns it: it must not move to another buf by itself */
+    uint8_t idle_since; /* private to sweep.c: the turn; 0: a handle found it since its last look */
 };
 
 extern __attribute__((visibility("hidden"))) struct neap_slots neap_slices;
@@ -41,7 +43,9 @@ static inline struct neap_slice *neap_slice_of(uint32_t slot, uint32_t gen)
 {
     if (__builtin_expect(slot >= neap_slices.count, 0)) return NULL;
     struct neap_slice *s = (struct neap_slice *)neap_slices.items + slot;
-    return s->head.gen == gen && (gen & 1) ? s : NULL;
+    if (__builtin_expect(s->head.gen != gen || !(gen & 1), 0)) return NULL;
+    s->idle_since = 0;
+    return s;
 }
 
 static inline struct neap_slice *neap_slice_at(uint32_t slot)
@@ -105,6 +109,9 @@ static inline void neap_slice_own(struct neap_slice *s)
     s->owned = true;
     neap_buf_unhold(s->buf);
 }
+
+/* Prefix and bytes move to offset `at` of another buf, which has room there; same handle. */
+void neap_slice_relocate(struct neap_slice *s, struct neap_buf *to, uint32_t at);
 
 /* Count and return NEAP_E_STALE. */
 int neap_slice_stale(void);

@@ -104,6 +104,7 @@ int neap_writer_add(struct neap_writer *w, struct neap_slice *s)
     bool alone = !w->first; /* a single message leaves from where it lies */
     if (n && (alone || n >= NEAP_WRITE_COPY_BYTES)) return add_whole(w, s);
     int result = n ? add_copy(w, neap_slice_data(s), n) : NEAP_OK;
+    if (result == NEAP_E_LIMIT) return add_whole(w, s); /* it has its memory already */
     neap_slice_end(s, result == NEAP_OK ? NEAP_TAKEN : NEAP_DROPPED);
     return result;
 }

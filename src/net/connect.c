@@ -39,10 +39,12 @@ int neap_stream_connect(struct neap_loop *loop, uint32_t pool_slot, uint32_t poo
 {
     struct neap_pool *pool = neap_pool_of(pool_slot, pool_gen);
     if (!pool) return NEAP_E_STALE;
+    int result = neap_pool_reserve(pool, options->max_read);
+    if (result < 0) return result;
     struct neap_arrival arrival = {0};
     arrival.fd = open_connection(text, options, &arrival);
     if (arrival.fd < 0) return arrival.fd;
-    int result = neap_stream_adopt(loop, pool, &arrival, options, connection);
+    result = neap_stream_adopt(loop, pool, &arrival, options, connection);
     if (result == NEAP_OK) neap_net_counts.connected++;
     return result;
 }

@@ -10,13 +10,14 @@ enum { SWEEP_STREAMS = 4096 }; /* looked at in one go */
 static void idle_out(struct neap_stream *s)
 {
     neap_net_counts.closed_idle++;
-    neap_stream_fail(s, NEAP_E_IDLE);
+    neap_stream_fail(s, neap_reader_paused(s->reader) ? NEAP_E_LIMIT : NEAP_E_IDLE);
 }
 
 /* Ticks until it has been idle for too long; UINT32_MAX: it is not looked at. */
 static uint32_t idle_in(const struct neap_stream *s, uint32_t now)
 {
-    if (!s->idle_ticks || s->closing || s->write_result == NEAP_E_IDLE) return UINT32_MAX;
+    bool failed = s->write_result == NEAP_E_IDLE || s->write_result == NEAP_E_LIMIT;
+    if (!s->idle_ticks || s->closing || failed) return UINT32_MAX;
     uint32_t idle = now - s->active_at;
     return idle < s->idle_ticks ? s->idle_ticks - idle : 0;
 }

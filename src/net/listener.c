@@ -99,6 +99,7 @@ int neap_listener_open(struct neap_loop *loop, uint32_t pool_slot, uint32_t pool
     if (pool->closed) return NEAP_E_CLOSED;
     struct neap_endpoint at;
     int result = neap_endpoint_parse(text, &at);
+    if (result == NEAP_OK) result = neap_pool_reserve(pool, options->max_read);
     if (result < 0) return result;
     bool inherited = at.descriptor >= 0;
     int fd = inherited ? take_inherited(at.descriptor) : neap_socket_listen(&at, options);

@@ -11,6 +11,8 @@
 #include "base/mem.h"
 #include "base/panic.h"
 #include "base/slots.h"
+#include "iobuf/pause.h"
+#include "iobuf/sweep.h"
 #include "net/guard.h"
 #include "net/stream.h"
 
@@ -24,8 +26,10 @@ enum {
     FLUSH_BYTES = 64 * 1024,    /* … bytes queued, after which a turn is interrupted by a flush */
     DECAY_STEP_BYTES = 4 << 20, /* given back in one turn: well under a millisecond */
 };
-static const double decay_idle_seconds = 1; /* between looks at pools that had nothing free */
-static const double slack_seconds = 1e-6;   /* 0.1 + 0.2 is 0.3 */
+static const double decay_idle_seconds = 1;  /* between looks at pools that had nothing free */
+static const double paused_seconds = 1;      /* a poll at most, while readers wait for memory */
+static const double hurried_seconds = 0.002; /* the same, while the collector has work to do */
+static const double slack_seconds = 1e-6;    /* 0.1 + 0.2 is 0.3 */
 
 struct caught_signal {
     struct ev_signal watcher;
@@ -559,11 +563,26 @@ static double decay_pools(struct neap_loop *loop)
     return again_ms < 0 ? -1 : again;
 }
 
+static double sooner(double a, double b)
+{
+    if (a < 0 || b < 0) return a < 0 ? b : a;
+    return a < b ? a : b;
+}
+
+/* Readers that wait for memory go on. Those that cannot watch for nothing that would end a poll: it
+ * ends by itself, and soon where Lua's collector is to bring memory back. */
+static double wake_readers(void)
+{
+    if (!neap_pauses_any()) return -1;
+    neap_pauses_turn();
+    return neap_collector_due(true) ? hurried_seconds : paused_seconds;
+}
+
 int neap_loop_poll(struct neap_loop *loop, double timeout)
 {
     struct ev_timer *timer = &timers_of(loop)->poll;
-    double decay = decay_pools(loop);
-    if (timeout < 0 || (decay >= 0 && decay < timeout)) timeout = decay;
+    neap_slices_sweep();
+    timeout = sooner(timeout, sooner(decay_pools(loop), wake_readers()));
     bool now = timeout == 0 || loop->mark_count;
     if (!now && timeout > 0) {
         ev_timer_set(timer, timeout, 0);

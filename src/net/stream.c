@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "base/panic.h"
+#include "iobuf/pause.h"
 #include "net/socket.h"
 #include "net/stream.h"
 
@@ -233,6 +234,31 @@ static int read_ended(struct neap_stream *s, int why)
     return neap_reader_end(s->reader->slot, s->reader->head.gen, why);
 }
 
+/* The pool is full: the bytes stay with the system, and the peer feels it. */
+static int pause_reading(struct neap_stream *s)
+{
+    watch_for(s, NEAP_WATCH_READ, false);
+    return NEAP_E_AGAIN;
+}
+
+/* There is room again for a reader that waited. */
+static void on_room(struct neap_reader *r)
+{
+    struct neap_stream *s = r->source;
+    neap_mark_set(s->loop, &s->mark, NEAP_READY_READ);
+}
+
+/* Who has the reserve and gets no bytes keeps others from it, who wait for as long as they may. */
+static void on_reserve_end(struct neap_alarm *alarm)
+{
+    struct neap_stream *s = neap_owner_of(alarm, struct neap_stream, linger);
+    if (!s->reader || !s->reader->chosen) return;
+    if (!neap_pauses_any())
+        neap_alarm_set(s->loop, &s->linger, NEAP_RESERVE_MS / 1000.0);
+    else
+        neap_stream_fail(s, NEAP_E_LIMIT);
+}
+
 /* One read(2) for each time that the system has reported bytes. */
 static int fill(struct neap_reader *r, uint32_t want)
 {
@@ -241,7 +267,9 @@ static int fill(struct neap_reader *r, uint32_t want)
     if (!s->readable) return wait_readable(s);
     struct neap_room room;
     int result = neap_reader_make_room(r, want, &room);
+    if (result == NEAP_E_LIMIT && neap_reader_paused(r)) return pause_reading(s);
     if (result < 0) return result;
+    if (r->chosen) neap_alarm_set(s->loop, &s->linger, NEAP_RESERVE_MS / 1000.0);
     s->readable = false;
     int64_t n = s->file ? neap_file_read(s->fd, room.at, room.size)
                         : neap_socket_read(s->fd, room.at, room.size);
@@ -268,21 +296,26 @@ void neap_stream_fail(struct neap_stream *s, int why)
     neap_mark_set(s->loop, &s->mark, NEAP_READY_READ | NEAP_READY_WRITE);
 }
 
-static struct neap_stream *take_stream(struct neap_pool *pool, uint32_t max_read,
+static struct neap_stream *take_stream(struct neap_pool *pool,
+                                       const struct neap_socket_options *options,
                                        struct neap_handle *reader)
 {
     struct neap_handle handle = {pool->slot, pool->head.gen};
-    if (neap_reader_create(handle.slot, handle.gen, max_read, reader) < 0) return NULL;
+    if (neap_reader_create(handle.slot, handle.gen, options->max_read, reader) < 0) return NULL;
+    struct neap_reader *r = neap_reader_of(reader->slot, reader->gen);
     uint32_t slot;
-    struct neap_stream *s = neap_slots_take(&neap_streams, &slot);
+    int result =
+        options->max_held > 0 ? neap_account_open(r, (uint64_t)options->max_held) : NEAP_OK;
+    struct neap_stream *s = result < 0 ? NULL : neap_slots_take(&neap_streams, &slot);
     if (!s) {
         neap_reader_release(reader->slot, reader->gen);
         return NULL;
     }
     s->slot = slot;
-    s->reader = neap_reader_of(reader->slot, reader->gen);
+    s->reader = r;
     s->reader->fill = fill;
     s->reader->source = s;
+    neap_pauses_on_wake(on_room);
     return s;
 }
 
@@ -290,11 +323,11 @@ int neap_stream_adopt(struct neap_loop *loop, struct neap_pool *pool,
                       const struct neap_arrival *arrival, const struct neap_socket_options *options,
                       struct neap_connection *connection)
 {
-    struct neap_stream *s =
-        pool->closed ? NULL : take_stream(pool, options->max_read, &connection->reader);
+    int result = pool->closed ? NEAP_E_CLOSED : neap_pool_reserve(pool, options->max_read);
+    struct neap_stream *s = result < 0 ? NULL : take_stream(pool, options, &connection->reader);
     if (!s) {
         neap_socket_close(arrival->fd);
-        return pool->closed ? NEAP_E_CLOSED : NEAP_E_MEMORY;
+        return result < 0 ? result : NEAP_E_MEMORY;
     }
     neap_pool_keep(pool);
     s->fd = arrival->fd;
@@ -305,7 +338,7 @@ int neap_stream_adopt(struct neap_loop *loop, struct neap_pool *pool,
     s->listener = arrival->listener;
     s->mark.slot = s->slot;
     loop->run_chore = on_flush;
-    s->linger.ring = on_linger_end;
+    s->linger.ring = on_reserve_end;
     s->connect_result = arrival->connecting ? NEAP_E_AGAIN : NEAP_OK;
     neap_watch_init(&s->watch, s->fd, on_ready);
     if (arrival->connecting) watch_for(s, NEAP_WATCH_WRITE, true);
@@ -330,6 +363,8 @@ int neap_stream_close(uint32_t slot, uint32_t gen)
     s->reader = NULL;
     s->closing = s->shutdown = true;
     s->wants_low = false;
+    s->linger.ring = on_linger_end;
+    neap_alarm_clear(s->loop, &s->linger);
     settle_pending(s);
     progress(s);
     neap_chore_set(s->loop, &s->flush);

@@ -1,0 +1,148 @@
+#include "iobuf/sweep.h"
+
+#include <time.h>
+
+#include "base/panic.h"
+
+enum {
+    BEGIN_BYTES = 1 << 17, /* live in a pool, before it is worth a look */
+    BEGIN_TIMES = 4,       /* what its slices stand for, as much as that must be live */
+    WASTE_TIMES = 8,       /* the same for one buf */
+    LOOK_SLICES = 4096,    /* in one turn */
+    MOVE_SLICES = 512,
+    MOVE_BYTES = 128 << 10,
+    MOVE_US = 400,  /* moving ends after this, but for one buf */
+    REST_TURNS = 64 /* after a look at all slices that found nothing to move */
+};
+
+/* What shall move in this turn: slots, those of one buf behind each other. */
+static uint32_t batch[MOVE_SLICES];
+static uint32_t batch_count, batch_bytes;
+
+static uint8_t this_turn = 1;  /* 1 to 255, and then 1 again */
+static uint32_t cursor = 1;    /* the slot that is looked at next */
+static uint32_t pool_slot = 1; /* the pool whose slices are */
+static uint32_t rest_turns;
+static bool found; /* something, since the cursor was at the beginning */
+
+static uint64_t now_us(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
+}
+
+static bool wasteful(const struct neap_pool *pool)
+{
+    uint64_t live = neap_pool_bytes_live(pool);
+    return pool->detach_after && !pool->closed && live >= BEGIN_BYTES &&
+           live > BEGIN_TIMES * pool->stats.bytes_referenced;
+}
+
+/* The next pool that wastes much, or NULL. */
+static struct neap_pool *next_pool(void)
+{
+    for (uint32_t i = 1; i < neap_pools_count(); i++) {
+        if (++pool_slot >= neap_pools_count()) pool_slot = 1;
+        struct neap_pool *pool = neap_pool_at(pool_slot);
+        if (pool && wasteful(pool)) return pool;
+    }
+    return NULL;
+}
+
+static uint8_t turns_to_wait(const struct neap_pool *pool)
+{
+    bool full = pool->soft && neap_pool_bytes_live(pool) >= pool->soft;
+    return full ? 1 : pool->detach_after;
+}
+
+/* So many at least: after 255 it is 0 again. */
+static uint8_t idle_turns(const struct neap_slice *s)
+{
+    if (!s->idle_since) return 0;
+    uint8_t turns = (uint8_t)(this_turn - s->idle_since);
+    return this_turn < s->idle_since ? (uint8_t)(turns - 1) : turns; /* there is no turn 0 */
+}
+
+/* The slices of a buf go into the batch, if all of them may move now and it is worth it. */
+static void consider(const struct neap_buf *buf, uint8_t turns)
+{
+    uint32_t count = 0, most = MOVE_SLICES - batch_count;
+    uint64_t bytes = 0;
+    bool idle = true;
+    for (uint32_t slot = buf->extents; slot; slot = neap_slice_at(slot)->next) {
+        const struct neap_slice *s = neap_slice_at(slot);
+        bytes += s->bound - s->free;
+        idle = idle && idle_turns(s) >= turns;
+        if (s->owned || s->still || count == most || bytes * WASTE_TIMES >= buf->capacity) return;
+        batch[batch_count + count++] = slot;
+    }
+    if (count != buf->refs) return;
+    found = true; /* now or later */
+    if (!idle || batch_bytes + bytes > MOVE_BYTES) return;
+    batch_count += count;
+    batch_bytes += (uint32_t)bytes;
+}
+
+/* Nobody touched it since the last look, or else it is idle from now on. Each buf is considered
+ * once, at its first slice. */
+static void look_at(struct neap_slice *s, const struct neap_pool *pool, uint8_t turns)
+{
+    if (!(s->head.gen & 1) || neap_buf_pool(s->buf) != pool) return;
+    if (!s->idle_since) s->idle_since = this_turn;
+    if (s->buf->extents == neap_slice_slot(s)) consider(s->buf, turns);
+}
+
+static void look_at_some(const struct neap_pool *pool)
+{
+    uint8_t turns = turns_to_wait(pool);
+    for (int i = 0; i < LOOK_SLICES && cursor < neap_slices.count; i++)
+        look_at(neap_slice_at(cursor++), pool, turns);
+    if (cursor < neap_slices.count) return;
+    if (!found) rest_turns = REST_TURNS;
+    cursor = 1;
+    found = false;
+}
+
+/* All slices of one buf, so that it is free. Returns how many. */
+static uint32_t move_buf(const uint32_t *slots, uint32_t count, struct neap_buf *to, uint32_t *at)
+{
+    struct neap_buf *from = neap_slice_at(slots[0])->buf;
+    struct neap_pool_stats *stats = from->stats;
+    uint32_t capacity = from->capacity, before = *at, moved = 0;
+    for (; moved < count && neap_slice_at(slots[moved])->buf == from; moved++) {
+        struct neap_slice *s = neap_slice_at(slots[moved]);
+        uint32_t bytes = s->bound - s->free;
+        neap_slice_relocate(s, to, *at);
+        *at += bytes;
+    }
+    stats->slices_detached += moved;
+    stats->bytes_detached += capacity - (*at - before);
+    return moved;
+}
+
+static void move_batch(struct neap_pool *pool)
+{
+    struct neap_buf *to;
+    uint64_t most = pool->limit ? pool->limit : UINT64_MAX; /* more comes back than is taken */
+    if (neap_pool_take_small_within(pool, batch_bytes, most, &to) < 0) return;
+    uint64_t until_us = now_us() + MOVE_US;
+    uint32_t at = 0;
+    for (uint32_t i = 0; i < batch_count && now_us() < until_us;)
+        i += move_buf(batch + i, batch_count - i, to, &at);
+    neap_buf_release(to);
+}
+
+void neap_slices_sweep(void)
+{
+    if (++this_turn == 0) this_turn = 1;
+    if (rest_turns) {
+        rest_turns--;
+        return;
+    }
+    struct neap_pool *pool = next_pool();
+    if (!pool) return;
+    batch_count = batch_bytes = 0;
+    look_at_some(pool);
+    if (batch_count) move_batch(pool);
+}

@@ -27,14 +27,14 @@ typedef int neap_reader_fill(struct neap_reader *r, uint32_t want);
 struct neap_reader {
     struct neap_slot head;
     uint32_t slot;
-    bool busy;              /* private: the next buf is a large one */
-    bool waiting;           /* private to pause.c, with the next four: in a queue for memory, … */
-    bool half_read;         /* … that of those with unread bytes */
-    bool tried;             /* … and has tried since it was woken */
-    bool chosen;            /* it has its pool's reserve */
-    bool waits_for_account; /* its own slices must go first */
-    struct neap_pool *pool; /* kept open; NULL once closed */
-    struct neap_buf *buf;   /* NULL while nothing is unread and nobody fills it */
+    bool busy : 1;      /* private: the next buf is a large one */
+    bool waiting : 1;   /* private to pause.c, with the next four: in a queue for memory, … */
+    bool half_read : 1; /* … that of those with unread bytes */
+    bool tried : 1;     /* … and has tried since it was woken */
+    bool chosen : 1;    /* it has its pool's reserve */
+    bool waits_for_account : 1; /* its own slices must go first */
+    struct neap_pool *pool;     /* kept open; NULL once closed */
+    struct neap_buf *buf;       /* NULL while nothing is unread and nobody fills it */
     uint32_t start;
     uint32_t end;
     uint32_t max_read;

@@ -754,6 +754,65 @@ describe("and", function()
     end)
   end)
 
+  -- Each state that a peer who does next to nothing can hold a connection in, with the limit that
+  -- ends it. `every` is what it sends each second, to look alive.
+  describe("a slow loris", function()
+    local TIMES = { idle_timeout = 10, message_timeout = 8, send_timeout = 5, handle_timeout = 4 }
+    local states = {
+      { "that says nothing", ends = "timeout", within = 11 },
+      { "that stops inside a length", first = "\0\3", ends = "timeout", within = 10 },
+      { "that sends a payload byte by byte", first = "\0\0\3\232", every = "x", ends = "timeout",
+        within = 10 },
+      { "that begins a message behind a whole one", first = "\0\0\0\1x\0\0\3", ends = "timeout",
+        within = 10 },
+      { "that reads no answers", first = ("\0\0\0\4many"):rep(200), ends = "unread", within = 8 },
+      { "whose message waits in its handler", first = "\0\0\0\4wait", every = "\0",
+        ends = "timeout", within = 6 },
+      { "that goes on after a message was refused", first = "\255\255\255\255", every = "x",
+        ends = "oversized", within = 1 },
+    }
+    for _, state in ipairs(states) do
+      it(state[1] .. " is gone in time, and others are served meanwhile", function()
+        local clock = testing.clock()
+        finally(function() clock:release() end)
+        local why
+        start({
+          codec = frame.new(),
+          handle = function(message)
+            if message:equals("many") then return ("x"):rep(100000) end
+            if message:equals("wait") then
+              local ok, text, name = neap.sleep(100)
+              if not ok then return nil, text, name end
+            end
+            return message
+          end,
+          close = function(_, reason) why = why or reason end,
+        }, TIMES)
+        local streams = helper.net_stats().streams
+        local peer = helper.dial(server.address)
+        if state.first then peer:send(state.first) end
+        for second = 1, state.within do
+          clock:advance(1)
+          if state.every and not why then pcall(peer.send, peer, state.every) end
+          if second == 1 then
+            local other = dial()
+            other:write("\0\0\0\5hello")
+            clock:advance(0)
+            local got = assert(other:read(9))
+            got:release()
+            other:close()
+            clock:advance(0)
+          end
+        end
+        assert.equal(state.ends, why)
+        assert.equal(0, server:stats().open)
+        assert.equal(0, server:stats().in_flight)
+        clock:advance(3) -- a closing connection without progress is cut after 2 s
+        assert.is_true(helper.net_stats().streams <= streams)
+      end)
+    end
+  end)
+
   describe("when it stops", function()
     it("closes who has nothing to do, and lets the others finish", function()
       local gate = neap.channel(1)

@@ -195,8 +195,9 @@ local function wait_low(s, slot, conn)
   local code = net.drain(conn, floor(s.max_queued / 4), limit)
   if code >= 0 then return true end
   if s.conns[slot] == conn then
-    count(s, code == TIMEOUT and "unread" or errors.name(code))
-    drop(s, slot, conn, errors.name(code))
+    local name = code == TIMEOUT and "unread" or errors.name(code)
+    count(s, name)
+    drop(s, slot, conn, name)
   end
   return false
 end
@@ -583,7 +584,7 @@ local metatable = {
 --- @param protocol table codec: { decode(view) → message, bytes of it; nil, bytes needed; or nil,
 --- text, name, detail · encode(out, answer) } · handle(message, conn) → answer · open(conn) → what
 --- is sent first · close(conn, why): it has ended, why being nil (the peer was done), "reset",
---- "timeout", "malformed", "oversized", "error", "stopped", "closed" (by the script), … ·
+--- "timeout", "unread", "malformed", "oversized", "error", "stopped", "closed" (by the script), … ·
 --- fail(conn, text, name, detail) → a last answer, when a message cannot be handled: it must not
 --- wait
 --- @param options? table timeout, idle_timeout, max_connections, backlog, no_delay, keepalive,

@@ -42,6 +42,8 @@ installed = $(subst /obj/,/obj/installed/,$(1))
 TEST_C    = $(wildcard spec/c/*_test.c)
 TEST_OBJS = $(call object,$(filter-out $(TEST_C),$(wildcard spec/c/*.c)))
 TESTS     = $(patsubst spec/c/%.c,$(BUILD)/spec/%,$(TEST_C))
+# What libFuzzer runs, and with it model_test.
+MODEL     = $(call object,$(wildcard spec/fuzz/model*.c))
 BENCHES   = $(patsubst bench/%.c,$(BUILD)/bench/%,$(wildcard bench/*.c))
 C_FILES   = $(wildcard src/*.h src/*/*.[ch] spec/c/*.[ch] bench/*.[ch] bench/preload/*.c examples/c/*.c)
 LUA_DIRS  = $(wildcard lua examples spec tools bench)
@@ -80,6 +82,11 @@ soak: all ## 1,000 connections to echo for 20 s, twice (SOAK_S, SOAK_CONNECTIONS
 	@ulimit -n "$$(ulimit -H -n)"; \
 	  SOAK_S=$${SOAK_S:-20} SOAK_CONNECTIONS=$${SOAK_CONNECTIONS:-1000} \
 	  $(HOST) test --output=gtest spec/soak_spec.lua
+
+fuzz: ## random operations of the buffers beside a model, by libFuzzer for FUZZ_S=60 seconds
+	@$(MAKE) BUILD=build/fuzz CC=clang SANITIZE=address,undefined \
+	  CFLAGS='-O1 -g -fsanitize=fuzzer-no-link' build/fuzz/fuzz/buffers
+	@tools/fuzz build/fuzz/fuzz/buffers spec/fuzz/corpus
 
 mutants: ## break each rule of the buffers, and see that a test notices
 	@luajit tools/mutants.lua
@@ -151,6 +158,11 @@ $(BUILD)/libneap.so: $(LIB_OBJS)
 $(BUILD)/spec/%: $(BUILD)/obj/spec/c/%.o $(TEST_OBJS) $(LIB_OBJS)
 	@mkdir -p $(@D)
 	$(call say,LD $@)$(CC) $(FLAGS) -o $@ $^ $(CMOCKA) -lev -lm -pthread $(LDFLAGS)
+
+$(BUILD)/spec/model_test: $(MODEL)
+$(BUILD)/fuzz/%: $(BUILD)/obj/spec/fuzz/%.o $(MODEL) $(LIB_OBJS)
+	@mkdir -p $(@D)
+	$(call say,LD $@)$(CC) $(FLAGS) -fsanitize=fuzzer -o $@ $^ -lev -lm $(LDFLAGS)
 
 $(BUILD)/bench/%: $(BUILD)/obj/bench/%.o
 	@mkdir -p $(@D)

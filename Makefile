@@ -69,7 +69,7 @@ test: all tests ## run the C tests, the specs and the check of the exports
 test-interpreted: all ## the specs with the JIT compiler off
 	@BUILD=$(BUILD) NEAP=$(HOST) BUSTED=--helper=spec/nojit.lua tools/test --lua
 
-tests: $(TESTS)
+tests: $(TESTS) $(BUILD)/shim.so
 
 asan: ## the same tests under AddressSanitizer and UBSan
 	@$(MAKE) BUILD=build/asan SANITIZE=address,undefined CFLAGS='-O1 -g' test
@@ -163,6 +163,9 @@ $(BUILD)/spec/model_test: $(MODEL)
 $(BUILD)/fuzz/%: $(BUILD)/obj/spec/fuzz/%.o $(MODEL) $(LIB_OBJS)
 	@mkdir -p $(@D)
 	$(call say,LD $@)$(CC) $(FLAGS) -fsanitize=fuzzer -o $@ $^ -lev -lm $(LDFLAGS)
+
+$(BUILD)/shim.so: spec/shim/shim.c $(BUILD)/flags
+	$(call say,LD $@)$(CC) -std=gnu11 -O1 -g -fPIC -shared -w -o $@ $< -ldl
 
 $(BUILD)/bench/%: $(BUILD)/obj/bench/%.o
 	@mkdir -p $(@D)

@@ -88,6 +88,17 @@ fuzz: ## random operations of the buffers beside a model, by libFuzzer for FUZZ_
 	  CFLAGS='-O1 -g -fsanitize=fuzzer-no-link' build/fuzz/fuzz/buffers
 	@tools/fuzz build/fuzz/fuzz/buffers spec/fuzz/corpus
 
+# Each is a build of its own, and what it cannot pass by its nature is not run: the tests that
+# look at how much memory the system gave (guard), and when the collector worked (collect).
+modes: mode-poison mode-guard mode-collect test-interpreted ## the tests in builds harsher than a program needs
+
+mode-%:
+	@$(MAKE) BUILD=build/$* CPPFLAGS=-DNEAP_MODE_$(shell echo $* | tr a-z A-Z) all tests
+	@$(MAKE) BUILD=build/$* CPPFLAGS=-DNEAP_MODE_$(shell echo $* | tr a-z A-Z) test
+
+coverage: ## which lines the tests run, and what is left
+	@tools/coverage
+
 mutants: ## break each rule of the buffers, and see that a test notices
 	@luajit tools/mutants.lua
 

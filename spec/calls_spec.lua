@@ -6,7 +6,7 @@ local helper = require("spec.helper")
 
 local build = os.getenv("BUILD") or "build"
 local shim = helper.top .. "/" .. build .. "/shim.so"
-local SCENARIOS = { "echo", "frames", "proxy" }
+local SCENARIOS = { "echo", "frames", "proxy", "serve" }
 local REQUESTS = 300 -- of memory at most
 
 local built = io.open(shim, "rb")

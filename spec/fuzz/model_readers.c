@@ -240,6 +240,28 @@ static void reader_peek(void)
     r->view_is_stale = false;
 }
 
+/* What was looked at goes, and the next is looked at. */
+static void reader_next(void)
+{
+    struct neap_handle handle;
+    struct neap_view view;
+    struct model_reader *r = new_reader(&handle);
+    uint32_t done = choose_amount(r), want = choose_size(), epoch = choose(8);
+    if (r && r->view.slot && choose(8)) epoch = r->view.epoch;
+    model_op("reader next");
+    bool drops = r && !r->view_is_stale && epoch == r->view.epoch && done <= r->unread.size;
+    if (drops) bytes_drop(&r->unread, done);
+    bool known = r && (!r->view_is_stale || !done || done > r->unread.size);
+    if (r && !known && neap_reader_of(AT(handle))->epoch == epoch) epoch ^= 1u << 20;
+    int result = neap_reader_next(AT(handle), epoch, done, want, &view);
+    int expected = expect_bytes(r, want);
+    is(result, expected == NEAP_OK ? (int)r->unread.size : expected, NULL);
+    if (!r) return;
+    CHECK(view.at == 0 && view.size == r->unread.size);
+    r->view = view;
+    r->view_is_stale = r->closed;
+}
+
 /* The view of a reader, or NULL: it is stale, or there was none. */
 static struct model_reader *choose_view(struct neap_view *view)
 {
@@ -247,6 +269,8 @@ static struct model_reader *choose_view(struct neap_view *view)
     if (choose(4)) reader_peek();
     struct model_reader *r = new_reader(&handle);
     *view = r ? r->view : (struct neap_view){.slot = handle.slot, .gen = handle.gen};
+    view->at = choose(2) ? choose(view->size + 1) : 0; /* a part of it */
+    view->size -= view->at;
     return r && !r->view_is_stale ? r : NULL;
 }
 
@@ -260,14 +284,16 @@ static void view_read(void)
     uint32_t n = choose(choose(3) ? 4 : sizeof room);
     bool fits = r && (uint64_t)offset + n <= v.size;
     int want = !r ? NEAP_E_STALE : fits ? NEAP_OK : NEAP_E_RANGE;
-    if (is(neap_view_copy(v.slot, v.gen, v.epoch, v.size, offset, n, room), want, NULL))
-        CHECK(!n || memcmp(room, r->unread.at + offset, n) == 0);
-    double byte = neap_view_get(v.slot, v.gen, v.epoch, v.size, offset, 1);
+    uint32_t end = v.at + v.size, from = v.at + offset;
+    if (from < offset) from = UINT32_MAX;
+    if (is(neap_view_copy(v.slot, v.gen, v.epoch, end, from, n, room), want, NULL))
+        CHECK(!n || memcmp(room, r->unread.at + from, n) == 0);
+    double byte = neap_view_get(v.slot, v.gen, v.epoch, end, from, 1);
     if (r && offset < v.size)
-        CHECK(byte == r->unread.at[offset]);
+        CHECK(byte == r->unread.at[from]);
     else
         CHECK(isnan(byte));
-    CHECK((neap_view_bytes(v.slot, v.gen, v.epoch) != NULL) == (r != NULL));
+    CHECK((neap_view_bytes(&v) != NULL) == (r != NULL));
 }
 
 static void view_find(void)
@@ -278,12 +304,25 @@ static void view_find(void)
     model_op("view find");
     int want = !r ? NEAP_E_STALE : from > v.size ? NEAP_E_RANGE : NEAP_E_EOF;
     if (want == NEAP_E_EOF) {
-        struct model_bytes in = {.at = r->unread.at, .size = v.size};
+        struct model_bytes in = {.at = r->unread.at + v.at, .size = v.size};
         uint32_t at = plain_find(&in, (const uint8_t *)"ab", 2, from);
         if (at != UINT32_MAX) want = (int)at;
     }
     is(neap_view_find(&v, "ab", 2, from), want, NULL);
-    if (r) CHECK(neap_view_equals(&v, (const char *)r->unread.at, v.size) == 1);
+    if (r) CHECK(neap_view_equals(&v, (const char *)r->unread.at + v.at, v.size) == 1);
+}
+
+static void view_put(void)
+{
+    struct neap_view v;
+    struct model_reader *r = choose_view(&v);
+    struct model_buffer *b = model.buffer_count ? &model.buffers[0] : NULL;
+    struct neap_handle to = b ? b->handle : choose_stale(A_BUFFER);
+    model_op("buffer put_view");
+    int result = neap_buffer_put_view(AT(to), v.slot, v.gen, v.epoch, v.at, v.size);
+    int want = r && b ? NEAP_OK : NEAP_E_STALE;
+    if (want == NEAP_OK && b->pool->closed && result < 0) want = NEAP_E_CLOSED;
+    if (is(result, want, b ? b->pool : NULL)) bytes_add(&b->bytes, r->unread.at + v.at, v.size);
 }
 
 static void view_retain(void)
@@ -296,7 +335,7 @@ static void view_retain(void)
     int result = neap_view_retain(&v, &slice), want = r ? NEAP_OK : NEAP_E_STALE;
     if (r && r->pool->closed && result < 0 && !v.size) want = NEAP_E_CLOSED;
     if (!is(result, want, r ? r->pool : NULL)) return;
-    CHECK(slice_size(slice_born(slice, r->pool, r->unread.at)) == v.size);
+    CHECK(slice_size(slice_born(slice, r->pool, r->unread.at + v.at)) == v.size);
 }
 
 /* ---- the end ---- */
@@ -347,9 +386,10 @@ void readers_end(void)
 }
 
 model_step *const reader_steps[] = {
-    reader_create,     reader_feed,     reader_feed, reader_room,       reader_room, reader_end,
-    reader_read,       reader_read,     reader_read, reader_skip,       reader_peek, reader_peek,
-    view_read,         view_find,       view_retain, reader_release,    reader_idle, reader_close,
-    reader_read_until, reader_read_any, reader_feed, reader_read_until,
+    reader_create, reader_next,       reader_next,     reader_feed,    reader_feed,
+    reader_room,   reader_room,       reader_end,      reader_read,    reader_read,
+    reader_read,   reader_skip,       reader_peek,     reader_peek,    view_read,
+    view_find,     view_retain,       view_put,        reader_release, reader_idle,
+    reader_close,  reader_read_until, reader_read_any, reader_feed,    reader_read_until,
 };
 const uint32_t reader_step_count = sizeof reader_steps / sizeof *reader_steps;

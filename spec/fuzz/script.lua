@@ -123,7 +123,9 @@ end
 
 local step -- one random operation; below
 
-local function bytes() return one_in(2) and pick("slice") or text() end
+local function bytes()
+  return one_in(2) and pick("slice") or one_in(5) and pick("view") or text()
+end
 local function list_of_bytes()
   local list = {}
   for i = 1, below(4) do list[i] = bytes() end
@@ -191,6 +193,7 @@ op(3, S, "equals", { bytes }) op(3, S, "copy_from", { bytes, maybe(fits) })
 op(3, S, "str", { maybe(fits), maybe(fits) }) op(3, S, "find", { text, maybe(fits) })
 op(1, S, "hexdump") op(2, S, "unpack", { format_text, maybe(fits) })
 op(2, S, "pack", { format_text, fits, value, value })
+op(2, V, "sub", { fits, fits }, V) op(1, V, "is_stale")
 op(2, V, "equals", { text }) op(2, V, "retain", {}, S) op(2, V, "str", { maybe(fits), maybe(fits) })
 op(2, V, "find", { text, maybe(fits) }) op(1, V, "hexdump")
 op(2, V, "unpack", { format_text, maybe(fits) })
@@ -427,11 +430,25 @@ local function connect()
   add(C, other)
 end
 
+-- A protocol whose handler does anything, and whose messages are kept.
+local protocol = { codec = require("neap.codec.line").new { max = 200 },
+  handle = function(message, conn)
+    add(V, message)
+    add(C, conn)
+    for _ = 1, below(3) do step() end
+    if one_in(200) then error("the handler's mistake") end
+    if one_in(50) then return nil, "no", "refused" end
+    return one_of { "answer", message, bytes(), false } or nil
+  end }
+
 local address = "unix://@neap-fuzz-" .. SEED .. "-" .. os.time()
 local function serve()
   address = address .. "x"
   if #address > 90 then address = address:gsub("x+$", "") end
-  local listener = neap.listen(address, function(conn)
+  local listen = one_in(2) and neap.listen or function(at, _, options)
+    return neap.serve(at, protocol, options)
+  end
+  local listener = listen(address, function(conn)
     conn:set_timeout(0.002)
     for _ = 1, below(4) do
       add(C, conn) -- somebody may use it after it was closed
@@ -444,6 +461,7 @@ local function serve()
   for _ = 1, below(4) do
     local conn = neap.connect(address, { timeout = 0.002 })
     if conn then add(C, conn) end
+    if conn then pcall(conn.write, conn, "one\ntwo\nthree\n") end
   end
 end
 

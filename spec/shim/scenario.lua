@@ -149,6 +149,18 @@ function scenarios.proxy()
   end)
 end
 
+-- Messages by a codec, and no task while nothing comes.
+function scenarios.serve()
+  local line = require("neap.codec.line").new { max = 100000 }
+  local server, message, name = neap.serve("tcp://127.0.0.1:0", { codec = line,
+    handle = function(it) return it end }, options)
+  return with(server, message, name, function()
+    local done, why, what = served(server, "hello\nworld\n")
+    if done then done, why, what = served(server, (text:sub(1, 500) .. "\n"):rep(300)) end
+    return done, why, what
+  end)
+end
+
 -- ---- one run, and what it leaves ----
 
 local net, slices = ffi.new("struct neap_net_stats"), ffi.new("struct neap_slice_stats")

@@ -7,13 +7,21 @@ jit.flush()
 local directory = package.searchpath("neap.abi", package.path):match("^(.*/)")
 local lines = {}
 
+local of_function = {} -- asked once of each: the hook is what takes the time
+local getinfo = debug.getinfo
+
+local function lines_of(fn)
+  local source = getinfo(fn, "S").source
+  local ours = source:sub(2, #directory + 1) == directory
+  lines[source] = lines[source] or ours and {}
+  of_function[fn] = lines[source] or false
+  return of_function[fn]
+end
+
 local function note(_, line)
-  local source = debug.getinfo(2, "S").source
-  local of_file = lines[source]
-  if of_file == nil then
-    of_file = source:sub(2, #directory + 1) == directory and {} or false
-    lines[source] = of_file
-  end
+  local fn = getinfo(2, "f").func
+  local of_file = of_function[fn]
+  if of_file == nil then of_file = lines_of(fn) end
   if of_file then of_file[line] = true end
 end
 

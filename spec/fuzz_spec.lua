@@ -3,15 +3,16 @@
 
 local helper = require("spec.helper")
 
-local operations = tonumber(os.getenv("FUZZ_OPERATIONS")) or 30000
+local operations = tonumber(os.getenv("FUZZ_OPERATIONS")) or 15000
+local RUN_S = 50 + operations / 1000 -- where much else is going on
 local seed = os.getenv("FUZZ_SEED") or os.time() % 1000000
 
 describe("a random script", function()
-  helper.watch(before_each, after_each)
+  helper.watch(before_each, after_each, RUN_S + 10)
 
   it("crashes nothing, keeps its bytes, and leaves nothing", function()
-    local run = helper.sh(("exec %s %s spec/fuzz/script.lua %d %s"):format(helper.neap,
-      jit.status() and "" or "-joff", operations, seed))
+    local run = helper.start(("%s %s spec/fuzz/script.lua %d %s"):format(helper.neap,
+      jit.status() and "" or "-joff", operations, seed), RUN_S):finish()
     if run.status ~= 0 then
       error(("status %d with seed %s: %s%s"):format(run.status, seed, run.err, run.out:sub(-200)))
     end

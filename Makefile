@@ -45,13 +45,13 @@ TESTS     = $(patsubst spec/c/%.c,$(BUILD)/spec/%,$(TEST_C))
 # What libFuzzer runs, and with it model_test.
 MODEL     = $(call object,$(wildcard spec/fuzz/model*.c))
 BENCHES   = $(patsubst bench/%.c,$(BUILD)/bench/%,$(wildcard bench/*.c))
-C_FILES   = $(wildcard src/*.h src/*/*.[ch] spec/c/*.[ch] bench/*.[ch] bench/preload/*.c examples/c/*.c)
+C_FILES   = $(wildcard src/*.h src/*/*.[ch] spec/c/*.[ch] spec/fuzz/*.[ch] spec/shim/*.c bench/*.[ch] bench/preload/*.c examples/c/*.c)
 LUA_DIRS  = $(wildcard lua examples spec tools bench)
 
 # `make V=1` shows the commands.
 say = $(if $(V),,@echo "  $(1)"; )
 
-.PHONY: all setup run test test-interpreted tests asan valgrind soak mutants lint format layers abi bench bench-peers bench-check benches experiment prove install uninstall clean help force
+.PHONY: all setup run test test-interpreted tests asan valgrind soak fuzz modes coverage mutants lint format layers abi bench bench-peers bench-check benches experiment prove install uninstall clean help force
 .DELETE_ON_ERROR:
 .SECONDARY:
 

@@ -40,7 +40,7 @@
 #if NEAP_MODE_GUARD
 #include <sys/mman.h>
 #endif
-static inline void neap_guard(void *p, size_t bytes, int closed)
+static inline void neap_close_pages(void *p, size_t bytes, int closed)
 {
 #if NEAP_MODE_GUARD
     size_t pages = (bytes + 4095) / 4096 * 4096;
@@ -60,7 +60,7 @@ static inline void neap_poison(void *p, size_t bytes)
 #ifdef NEAP_VALGRIND
     VALGRIND_MAKE_MEM_NOACCESS(p, bytes);
 #endif
-    neap_guard(p, bytes, 1);
+    neap_close_pages(p, bytes, 1);
 }
 
 /* The bytes may be used; what is in them is undefined. */
@@ -72,7 +72,7 @@ static inline void neap_unpoison(void *p, size_t bytes)
 #ifdef NEAP_VALGRIND
     VALGRIND_MAKE_MEM_UNDEFINED(p, bytes);
 #endif
-    neap_guard(p, bytes, 0);
+    neap_close_pages(p, bytes, 0);
 }
 
 /* Pointers in this mapping keep what they point to from being reported as leaked. */

@@ -42,14 +42,16 @@ installed = $(subst /obj/,/obj/installed/,$(1))
 TEST_C    = $(wildcard spec/c/*_test.c)
 TEST_OBJS = $(call object,$(filter-out $(TEST_C),$(wildcard spec/c/*.c)))
 TESTS     = $(patsubst spec/c/%.c,$(BUILD)/spec/%,$(TEST_C))
+# What libFuzzer runs, and with it model_test.
+MODEL     = $(call object,$(wildcard spec/fuzz/model*.c))
 BENCHES   = $(patsubst bench/%.c,$(BUILD)/bench/%,$(wildcard bench/*.c))
-C_FILES   = $(wildcard src/*.h src/*/*.[ch] spec/c/*.[ch] bench/*.[ch] bench/preload/*.c examples/c/*.c)
+C_FILES   = $(wildcard src/*.h src/*/*.[ch] spec/c/*.[ch] spec/fuzz/*.[ch] spec/shim/*.c bench/*.[ch] bench/preload/*.c examples/c/*.c)
 LUA_DIRS  = $(wildcard lua examples spec tools bench)
 
 # `make V=1` shows the commands.
 say = $(if $(V),,@echo "  $(1)"; )
 
-.PHONY: all setup run test test-interpreted tests asan valgrind soak mutants lint format layers abi bench bench-peers bench-check benches experiment prove install uninstall clean help force
+.PHONY: all setup run test test-interpreted tests asan valgrind soak fuzz modes coverage mutants lint format layers abi bench bench-peers bench-check benches experiment prove install uninstall clean help force
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -67,7 +69,7 @@ test: all tests ## run the C tests, the specs and the check of the exports
 test-interpreted: all ## the specs with the JIT compiler off
 	@BUILD=$(BUILD) NEAP=$(HOST) BUSTED=--helper=spec/nojit.lua tools/test --lua
 
-tests: $(TESTS)
+tests: $(TESTS) $(BUILD)/shim.so
 
 asan: ## the same tests under AddressSanitizer and UBSan
 	@$(MAKE) BUILD=build/asan SANITIZE=address,undefined CFLAGS='-O1 -g' test
@@ -80,6 +82,22 @@ soak: all ## 1,000 connections to echo for 20 s, twice (SOAK_S, SOAK_CONNECTIONS
 	@ulimit -n "$$(ulimit -H -n)"; \
 	  SOAK_S=$${SOAK_S:-20} SOAK_CONNECTIONS=$${SOAK_CONNECTIONS:-1000} \
 	  $(HOST) test --output=gtest spec/soak_spec.lua
+
+fuzz: ## random operations of the buffers beside a model, by libFuzzer for FUZZ_S=60 seconds
+	@$(MAKE) BUILD=build/fuzz CC=clang SANITIZE=address,undefined \
+	  CFLAGS='-O1 -g -fsanitize=fuzzer-no-link' build/fuzz/fuzz/buffers
+	@tools/fuzz build/fuzz/fuzz/buffers spec/fuzz/corpus
+
+# Each is a build of its own, and what it cannot pass by its nature is not run: the tests that
+# look at how much memory the system gave (guard), and when the collector worked (collect).
+modes: mode-poison mode-guard mode-collect test-interpreted ## the tests in builds harsher than a program needs
+
+mode-%:
+	@$(MAKE) BUILD=build/$* CPPFLAGS=-DNEAP_MODE_$(shell echo $* | tr a-z A-Z) all tests
+	@$(MAKE) BUILD=build/$* CPPFLAGS=-DNEAP_MODE_$(shell echo $* | tr a-z A-Z) test
+
+coverage: ## which lines the tests run, and what is left
+	@tools/coverage
 
 mutants: ## break each rule of the buffers, and see that a test notices
 	@luajit tools/mutants.lua
@@ -151,6 +169,14 @@ $(BUILD)/libneap.so: $(LIB_OBJS)
 $(BUILD)/spec/%: $(BUILD)/obj/spec/c/%.o $(TEST_OBJS) $(LIB_OBJS)
 	@mkdir -p $(@D)
 	$(call say,LD $@)$(CC) $(FLAGS) -o $@ $^ $(CMOCKA) -lev -lm -pthread $(LDFLAGS)
+
+$(BUILD)/spec/model_test: $(MODEL)
+$(BUILD)/fuzz/%: $(BUILD)/obj/spec/fuzz/%.o $(MODEL) $(LIB_OBJS)
+	@mkdir -p $(@D)
+	$(call say,LD $@)$(CC) $(FLAGS) -fsanitize=fuzzer -o $@ $^ -lev -lm $(LDFLAGS)
+
+$(BUILD)/shim.so: spec/shim/shim.c $(BUILD)/flags
+	$(call say,LD $@)$(CC) -std=gnu11 -O1 -g -fPIC -shared -w -o $@ $< -ldl
 
 $(BUILD)/bench/%: $(BUILD)/obj/bench/%.o
 	@mkdir -p $(@D)

@@ -533,7 +533,8 @@ struct neap_loop *neap_loop_create(void);
 void neap_loop_destroy(struct neap_loop *loop);
 
 /* Wait up to `timeout` seconds (negative: for ever) until something is ready. Returns how
- * many entries neap_loop_next() has now; 0: the time is over, or nothing is left to wait for. */
+ * many entries neap_loop_next() has now; 0: the time is over, or nothing is left to wait for.
+ * err: SYSTEM (the system could not say; after 10 ms it is worth another call). */
 int neap_loop_poll(struct neap_loop *loop, double timeout);
 
 /* The next entry; false: none. Entries of things that end meanwhile vanish. Flushes first when

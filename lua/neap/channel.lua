@@ -186,10 +186,6 @@ local function own(x, what)
   return moved
 end
 
-local function check_seconds(seconds, what)
-  if seconds ~= nil then check.seconds(seconds, what) end
-end
-
 --- Hands a value to a task that receives, or leaves it in the channel; waits while that is full.
 --- own: takes a slice, except at "limit"; on any other error it is released
 --- err: "closed", "timeout", "cancelled", "memory", "limit" (there is no room, and seconds is 0)
@@ -198,7 +194,7 @@ end
 --- @return true|nil ok, string? message, string? name
 function Channel:send(x, seconds)
   check_channel(self, "send")
-  check_seconds(seconds, "channel:send: seconds")
+  check.seconds_or_nil(seconds, "channel:send: seconds")
   if x == nil then check.raise("channel:send: nil cannot be sent") end
   local code = CLOSED
   if not self.closed then
@@ -223,7 +219,7 @@ end
 --- @return any x or nil, message, name
 function Channel:receive(seconds)
   check_channel(self, "receive")
-  check_seconds(seconds, "channel:receive: seconds")
+  check.seconds_or_nil(seconds, "channel:receive: seconds")
   local item = take(self)
   if item ~= nil then return item end
   local code = CLOSED
@@ -377,7 +373,7 @@ function M.select(cases, seconds)
   if type(cases) ~= "table" or getmetatable(cases) ~= nil or #cases == 0 then
     check.raise("neap.select: cases must be a list of at least one")
   end
-  check_seconds(seconds, "neap.select: seconds")
+  check.seconds_or_nil(seconds, "neap.select: seconds")
   local of = {}
   for i = 1, #cases do of[i] = kind_of(cases[i], ("neap.select: [%d]"):format(i)) end
   local index, a, b, c, d = first_ready(cases, of)

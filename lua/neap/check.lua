@@ -49,6 +49,12 @@ function M.seconds(value, what)
   M.raise(("%s must be a number from 0 to 315360000, got %s"):format(what, shown(value)))
 end
 
+--- The same, or nil; which a NULL pointer is not, although it equals nil.
+function M.seconds_or_nil(value, what)
+  if type(value) ~= "nil" then M.seconds(value, what) end
+  return value
+end
+
 function M.string(value, what)
   if type(value) == "string" then return value end
   M.raise(("%s must be a string, got %s"):format(what, shown(value)))

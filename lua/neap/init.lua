@@ -65,7 +65,11 @@ local copier
 --- @return neap.Slice|nil slice, string? message, string? name
 function M.copy(bytes)
   check.string(bytes, "neap.copy: bytes")
-  copier = copier or pool.default():allocator()
+  if not copier then
+    local made, message, name = pool.default():allocator()
+    if not made then return nil, message, name end
+    copier = made
+  end
   return copier:copy(bytes)
 end
 

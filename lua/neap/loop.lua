@@ -4,6 +4,7 @@ local ffi = require("ffi")
 local abi = require("neap.abi")
 local check = require("neap.check")
 local collector = require("neap.collector")
+local errors = require("neap.errors")
 local log = require("neap.log")
 local slice = require("neap.slice")
 local wait = require("neap.wait")
@@ -69,6 +70,17 @@ local function busy()
   return wait.queued() or wait.pending() > 0 or C.neap_loop_pending(loop) > 0
 end
 
+local POLLS_THAT_MAY_FAIL = 100 -- in a row: a second
+local failed_polls = 0
+
+local function poll_ended(ready)
+  failed_polls = ready < 0 and failed_polls + 1 or 0
+  if ready >= 0 then return end
+  local message = "the system does not say who is ready: " .. errors.text(ready)
+  if failed_polls > POLLS_THAT_MAY_FAIL then error("neap: " .. message, 0) end
+  log.limited("warn", message)
+end
+
 --- One turn: start what was spawned, wait, resume who is ready, write what they wrote.
 local function turn(block)
   run_queue()
@@ -81,6 +93,7 @@ local function turn(block)
     idle = idle and busy()
   end
   local ready = C.neap_loop_poll(loop, idle and -1 or 0)
+  if ready < 0 or failed_polls > 0 then poll_ended(ready) end
   dispatch(ready)
   queue_after_turn()
   run_queue()
@@ -287,7 +300,7 @@ function M.set_stop_seconds(seconds) default_seconds = seconds end
 --- of all tasks ends at once, with the error "interrupted", and nothing else does.
 --- @param seconds? number (2, or what --stop-timeout says)
 function M.stop(seconds)
-  if seconds ~= nil then check.seconds(seconds, "neap.stop: seconds") end
+  check.seconds_or_nil(seconds, "neap.stop: seconds")
   if stopping then hurry = true end
   stopping, stop_seconds = true, seconds or default_seconds
 end

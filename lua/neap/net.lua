@@ -391,7 +391,7 @@ end
 --- @param seconds? number of each wait; nil: never
 function Stream:set_timeout(seconds)
   check_stream(self, "set_timeout")
-  if seconds ~= nil then check.seconds(seconds, "conn:set_timeout: seconds") end
+  check.seconds_or_nil(seconds, "conn:set_timeout: seconds")
   if C.neap_stream_queued(self.slot, self.gen) == STALE then return end
   set_timeout(self.slot, seconds)
 end

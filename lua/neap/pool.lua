@@ -54,13 +54,12 @@ function M.new(options)
   return ffi.gc(pool_t(made.slot, made.gen), C.neap_pool_finalize)
 end
 
-local default
+local default -- made with the module: whoever needs it has it
 
 --- The pool that everything uses that was given none.
 --- own: returns borrowed, for ever
 --- @return neap.Pool pool
 function M.default()
-  default = default or assert(M.new())
   return default
 end
 
@@ -168,5 +167,7 @@ ffi.metatype(pool_t, {
       tonumber(stats.bufs_live), tonumber(stats.slices_live), tonumber(stats.bytes_held))
   end,
 })
+
+default = assert(M.new())
 
 return abi.keep("neap.pool", M)

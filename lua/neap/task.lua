@@ -234,7 +234,7 @@ end
 --- @return any ... up to four results of its function; or nil, message, name
 function Task:join(seconds)
   check_task(self, "join")
-  if seconds ~= nil then check.seconds(seconds, "task:join: seconds") end
+  check.seconds_or_nil(seconds, "task:join: seconds")
   if not self.done then
     local code = await(self, seconds)
     if code < 0 then return errors.failure("task:join", code) end

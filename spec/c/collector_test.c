@@ -1,6 +1,7 @@
 /* collector_test.c - the bytes that hang on handles, and when they ask for a step. */
 #include <string.h>
 
+#include "base/poison.h"
 #include "helper.h"
 #include "iobuf/slice.h"
 #include "iobuf/writer.h"
@@ -272,6 +273,7 @@ static void step(bool cycle_ended)
 
 static void E2_steps_begin_at_a_quarter_of_the_room_and_come_with_each_mebibyte(void **state)
 {
+    if (NEAP_MODE_COLLECT) skip(); /* a step is always due */
     (void)state;
     start();
     neap_collector_start();
@@ -306,6 +308,7 @@ static void E2_steps_begin_at_a_quarter_of_the_room_and_come_with_each_mebibyte(
 
 static void E1_what_is_released_asks_for_no_step(void **state)
 {
+    if (NEAP_MODE_COLLECT) skip(); /* a step is always due */
     (void)state;
     start();
     neap_collector_start();
@@ -316,6 +319,7 @@ static void E1_what_is_released_asks_for_no_step(void **state)
 
 static void E2_the_room_grows_with_what_a_cycle_left(void **state)
 {
+    if (NEAP_MODE_COLLECT) skip(); /* a step is always due */
     (void)state;
     start();
     neap_collector_start();

@@ -7,6 +7,20 @@
 
 #include <stddef.h>
 
+/* A build for tests may be harsher than a program needs (make modes):
+ *   NEAP_MODE_POISON   freed bufs are overwritten, whatever the pool's options say
+ *   NEAP_MODE_GUARD    each buf has pages of its own, which nobody can touch while it is free
+ *   NEAP_MODE_COLLECT  a step of Lua's collector is due at every allocation */
+#ifndef NEAP_MODE_POISON
+#define NEAP_MODE_POISON 0
+#endif
+#ifndef NEAP_MODE_GUARD
+#define NEAP_MODE_GUARD 0
+#endif
+#ifndef NEAP_MODE_COLLECT
+#define NEAP_MODE_COLLECT 0
+#endif
+
 #if defined(__SANITIZE_ADDRESS__)
 #define NEAP_ASAN 1
 #elif defined(__has_feature)
@@ -23,6 +37,20 @@
 #include <valgrind/memcheck.h>
 #endif
 
+#if NEAP_MODE_GUARD
+#include <sys/mman.h>
+#endif
+static inline void neap_close_pages(void *p, size_t bytes, int closed)
+{
+#if NEAP_MODE_GUARD
+    size_t pages = (bytes + 4095) / 4096 * 4096;
+    mprotect(p, pages, closed ? PROT_NONE : PROT_READ | PROT_WRITE);
+#endif
+    (void)p;
+    (void)bytes;
+    (void)closed;
+}
+
 /* Nobody may touch these bytes until neap_unpoison(). */
 static inline void neap_poison(void *p, size_t bytes)
 {
@@ -32,8 +60,7 @@ static inline void neap_poison(void *p, size_t bytes)
 #ifdef NEAP_VALGRIND
     VALGRIND_MAKE_MEM_NOACCESS(p, bytes);
 #endif
-    (void)p;
-    (void)bytes;
+    neap_close_pages(p, bytes, 1);
 }
 
 /* The bytes may be used; what is in them is undefined. */
@@ -45,8 +72,7 @@ static inline void neap_unpoison(void *p, size_t bytes)
 #ifdef NEAP_VALGRIND
     VALGRIND_MAKE_MEM_UNDEFINED(p, bytes);
 #endif
-    (void)p;
-    (void)bytes;
+    neap_close_pages(p, bytes, 0);
 }
 
 /* Pointers in this mapping keep what they point to from being reported as leaked. */

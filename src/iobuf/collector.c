@@ -42,6 +42,7 @@ void neap_collector_start(void)
 /* A cycle that was to have ended gets every turn, but not every allocation. */
 bool neap_collector_due(bool between_turns)
 {
+    if (NEAP_MODE_COLLECT && next_at != UINT64_MAX) return true;
     return neap_held_by_handles >= (between_turns && end_by < next_at ? end_by : next_at);
 }
 

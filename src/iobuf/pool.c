@@ -323,7 +323,7 @@ int neap_pool_create(const struct neap_pool_options *options, struct neap_handle
     pool->classes = options->classes;
     pool->usual_size = options->classes ? class_rounded(pool->min_size) : pool->min_size;
     pool->usual_bin = neap_class_below(pool->usual_size);
-    pool->poison = options->poison;
+    pool->poison = options->poison || NEAP_MODE_POISON;
     set(pool, options);
     *handle = (struct neap_handle){slot, pool->head.gen};
     return NEAP_OK;

@@ -37,7 +37,7 @@ _Static_assert(NEAP_CLASS_MIN_BYTES == 64, "neap_class_below() counts doublings 
 
 static uint32_t bufs_of(uint32_t capacity, bool classes)
 {
-    if (!classes || capacity > NEAP_CLASS_MAX_BYTES) return 1;
+    if (!classes || capacity > NEAP_CLASS_MAX_BYTES || NEAP_MODE_GUARD) return 1;
     uint32_t count = SLAB_BYTES / capacity;
     if (count < SLAB_MIN_BUFS) return SLAB_MIN_BUFS;
     return count > SLAB_MAX_BUFS ? SLAB_MAX_BUFS : count;

@@ -30,17 +30,11 @@ struct neap_listener {
 
 static struct neap_slots listeners = NEAP_SLOTS(struct neap_listener, LISTENERS_MAX);
 
+static neap_watch_ready on_ready;
+
 static struct neap_listener *listener_of(uint32_t slot, uint32_t gen)
 {
     return neap_slots_find(&listeners, slot, gen);
-}
-
-static void on_ready(struct neap_watch *watch, int events)
-{
-    (void)events;
-    struct neap_listener *l = neap_owner_of(watch, struct neap_listener, watch);
-    l->waited_for = true;
-    neap_mark_set(l->loop, &l->mark, NEAP_READY_ACCEPT);
 }
 
 /* Looks for connections, unless nobody could or would take them now. */
@@ -116,6 +110,15 @@ static void rest(struct neap_listener *l)
     neap_net_counts.accept_pauses++;
     neap_alarm_set(l->loop, &l->rest, rest_seconds);
     watch(l);
+}
+
+static void on_ready(struct neap_watch *watch, int events)
+{
+    (void)events;
+    struct neap_listener *l = neap_owner_of(watch, struct neap_listener, watch);
+    l->waited_for = true;
+    neap_mark_set(l->loop, &l->mark, NEAP_READY_ACCEPT);
+    if (!neap_watch_events(watch)) rest(l); /* the system had no memory to watch it */
 }
 
 /* Who comes now waits in the kernel, until one of those that are here has ended. */

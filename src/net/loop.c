@@ -1,6 +1,7 @@
 #define _GNU_SOURCE /* sigabbrev_np() */
 #include "net/loop.h"
 
+#include <errno.h>
 #include <ev.h>
 #include <signal.h>
 #include <stddef.h>
@@ -30,6 +31,7 @@ static const double decay_idle_seconds = 1;  /* between looks at pools that had 
 static const double paused_seconds = 1;      /* a poll at most, while readers wait for memory */
 static const double hurried_seconds = 0.002; /* the same, while the collector has work to do */
 static const double slack_seconds = 1e-6;    /* 0.1 + 0.2 is 0.3 */
+static const struct timespec failed_poll_pause = {.tv_nsec = 10000000};
 
 struct caught_signal {
     struct ev_signal watcher;
@@ -501,6 +503,16 @@ static void init_timers(struct neap_loop *loop, struct timers *t)
     t->input.data = loop;
 }
 
+/* libev aborts unless it is told otherwise: but the system may be without memory for a moment. All
+ * that it tries again and again until it works stays a reason to end. */
+static int poll_errno;
+
+static void on_system_error(const char *what)
+{
+    if (!strstr(what, "epoll_wait")) neap_panic(__FILE__, __LINE__, what);
+    poll_errno = errno;
+}
+
 /* A loop whose interpreter ends without destroying it (after that, finalizers may still run)
  * is not lost: it is found from here. */
 static struct neap_loop *loops;
@@ -522,6 +534,7 @@ struct neap_loop *neap_loop_create(void)
         neap_mem_free(timers);
         return NULL;
     }
+    ev_set_syserr_cb(on_system_error);
     loop->ev = ev;
     loop->timers = timers;
     list_init(&loop->marks);
@@ -589,13 +602,16 @@ int neap_loop_poll(struct neap_loop *loop, double timeout)
         ev_timer_start(loop->ev, timer);
     }
     neap_guard.working = false;
+    poll_errno = 0;
     ev_run(loop->ev, now ? EVRUN_NOWAIT : EVRUN_ONCE);
     neap_guard.working = loop->listener_count || neap_streams.live;
     /* not if it was the look itself that ended the poll */
     if (neap_guard.asleep && (now || loop->mark_count)) neap_guard_wake();
     ev_timer_stop(loop->ev, timer);
     loop->polled_at = now_of(loop);
-    return (int)loop->mark_count;
+    if (!poll_errno) return (int)loop->mark_count;
+    nanosleep(&failed_poll_pause, NULL);
+    return NEAP_E_SYSTEM - poll_errno;
 }
 
 double neap_loop_now(struct neap_loop *loop)

@@ -1,0 +1,62 @@
+--- System calls and requests for memory that fail, each in turn, in a server with clients
+--- (spec/shim/scenario.lua): the result is an error or success, nothing is left, the counters add
+--- up, and the next connection works.
+
+local helper = require("spec.helper")
+
+local build = os.getenv("BUILD") or "build"
+local shim = helper.top .. "/" .. build .. "/shim.so"
+local SCENARIOS = { "echo", "frames", "proxy", "serve" }
+local REQUESTS = 300 -- of memory at most
+local RUN_S = 100 -- where much else is going on
+
+local built = io.open(shim, "rb")
+if built then built:close() end
+-- a sanitizer takes the same calls for itself
+local possible = built and not helper.stock_environment():find("LD_PRELOAD", 1, true)
+
+local function run(environment, what, scenario)
+  return helper.start(("env %s LD_PRELOAD=%s %s %s spec/shim/scenario.lua %s %s 3>&1"):format(
+    environment, shim, helper.neap, jit.status() and "" or "-joff", what, scenario), RUN_S)
+    :finish()
+end
+
+describe("a server whose system calls fail", function()
+  helper.watch(before_each, after_each, RUN_S + 10)
+
+  for _, scenario in ipairs(SCENARIOS) do
+    it(scenario .. " loses nothing by any call that fails, and goes on", function()
+      if not possible then pending("no shim") end
+      local result = run("", "calls", scenario)
+      if result.status ~= 0 then error(result.out .. result.err:sub(-500)) end
+      local count = tonumber(result.out:match(": (%d+) calls failed"))
+      assert.is_true(count > 50, result.out)
+    end)
+  end
+end)
+
+describe("a server that gets no memory", function()
+  helper.watch(before_each, after_each, RUN_S + 10)
+
+  for _, scenario in ipairs(SCENARIOS) do
+    it(scenario .. " tells so, at each request from the start of the process on", function()
+      if not possible then pending("no shim") end
+      local failed, starts = 0, 0
+      for after = 0, REQUESTS do
+        local result = run("SHIM_TELLS=3 SHIM=memory:" .. after .. ":12", "memory", scenario)
+        if result.out:find("shim: 0", 1, true) then break end
+        failed = failed + 1
+        -- or the process could not even begin
+        local started = ("\n" .. result.out):match("\n(%a+)\n")
+        starts = starts + (started and 0 or 1)
+        local told = started or result.err:find("memory", 1, true)
+        if not told or result.status > 1 then
+          error(("request %d: status %d, %s%s"):format(after + 1, result.status, result.out,
+            result.err))
+        end
+      end
+      assert.is_true(failed > 5 and failed < REQUESTS, "failed: " .. failed)
+      assert.is_true(starts < failed, "none of them came so far")
+    end)
+  end
+end)

@@ -816,6 +816,7 @@ describe("a slice", function()
           refuse(0, 2 ^ 32 - 1 - gen)
         end
         assert(s:str() == "bytes")
+        s:release()
         print(refused)
       ]])
       assert.equal("", run.err)

@@ -6,6 +6,8 @@ local ffi = require("ffi")
 ffi.cdef("const char *neap_host_header(void);")
 ffi.cdef((ffi.string(ffi.C.neap_host_header()):gsub("const char %*neap_host_header%(void%);", "")))
 
+local abi = require("neap.abi")
+local collector = require("neap.collector")
 local task = require("neap.task")
 local neap = require("neap")
 local prompt = require("neap.prompt")
@@ -24,7 +26,10 @@ options, as those of lua and luajit:
   --         no more options
   -          run standard input, no more options
 and neap's own:
-  --stats    print counters to standard error at exit
+  --leaks=level  who made what was forgotten: off, sample (the default),
+                 touch (and where it passed), all
+  --gc-trace     a line for each cycle of Lua's collector
+  --stats        print counters to standard error at exit
   -h, --help print this
 ]=]
 
@@ -96,7 +101,10 @@ local flags_of = {
   ["-h"] = { "help" },
   ["--help"] = { "help" },
   ["--stats"] = { "stats" },
+  ["--gc-trace"] = { "gc_trace" },
 }
+
+local LEVELS = { off = true, sample = true, touch = true, all = true }
 
 --- @return table|nil line steps, and flags by name; script: the index of the first word that is
 --- no option
@@ -107,6 +115,7 @@ local function parse(words)
   while i <= #words do
     local word = words[i]
     local letter, rest = word:match("^%-([elj])(.*)$")
+    local level = word:match("^%-%-leaks=(.*)$")
     if word:sub(1, 1) ~= "-" or word == "-" then
       line.script, line.stdin, line.test = i, word == "-", word == "test"
       return line
@@ -115,6 +124,11 @@ local function parse(words)
       return line
     elseif flags_of[word] then
       for _, flag in ipairs(flags_of[word]) do line[flag] = true end
+    elseif level then
+      if not LEVELS[level] then
+        return nil, "--leaks=" .. level .. ": a level is off, sample, touch or all"
+      end
+      line.leaks = level
     elseif letter then
       if rest == "" then
         i = i + 1
@@ -189,6 +203,14 @@ local function run_main(main, interactive)
   return failed, stopped
 end
 
+-- What nobody refers to any more was forgotten; the rest is still there.
+local function report_leaks()
+  if neap.leaks_level() ~= "off" then
+    for _ = 1, 2 do pcall(collectgarbage) end -- a finalizer may raise; the second frees what they left
+  end
+  abi.C.neap_ledger_report()
+end
+
 local function leave_prompt()
   task.start(task.stop, {})
   task.run_until()
@@ -206,15 +228,17 @@ return function(words)
     return 0
   end
   if line.stats then host.neap_host_stats_at_exit() end
+  if line.leaks then neap.leaks_level(line.leaks) end
+  if line.gc_trace then collector.trace() end
   local has_script = line.script <= #words
   if not has_script then without_script(line) end
   _G.arg = arguments_of(words, line.script)
   local main = function() return run_line(line, _G.arg, has_script) end
   local failed, stopped = run_main(main, line.interactive)
-  if failed then return 1 end
-  if line.interactive and not stopped then
+  if line.interactive and not failed and not stopped then
     prompt.run()
     leave_prompt()
   end
-  return 0
+  report_leaks()
+  return failed and 1 or 0
 end

@@ -89,6 +89,15 @@ function Pool:stats()
   return result
 end
 
+--- What is live in it, for tools.
+--- @return table[] bufs of each: bytes · holders (slices, readers, allocators) · unread (bytes that a
+--- reader still holds) · slices: of each free, base, bound (offsets in the buf), queued (by neap, to
+--- be sent), and where it is watched (neap.leaks_level) made_at and last
+function Pool:walk()
+  check_self(self, "walk")
+  return require("neap.walk").pool(self.slot, self.gen)
+end
+
 --- An allocator of this pool.
 --- own: returns owned
 --- err: "closed" (the pool), "memory"

@@ -456,6 +456,10 @@ end
 
 local handlers = {} -- what to do with an entry, by enum neap_readiness
 local before_poll
+local on_forgotten = function() end
+
+--- Calls fn() at the end of each turn in which the collector has found a slice that was forgotten.
+function M.on_forgotten(fn) on_forgotten = fn end
 
 --- Register what a kind of readiness does. @param fn fun(slot: integer)
 function M.on_ready(what, fn)
@@ -566,6 +570,7 @@ function turn(block)
   start_queued()
   C.neap_loop_flush(loop)
   if C.neap_collector_due(true) then collector.step() end
+  if C.neap_ledger_news() then on_forgotten() end
   slice.reclaim()
 end
 
@@ -768,6 +773,10 @@ function M.wrap(fn)
   end
   return function(...) return M.spawn(fn, ...) end
 end
+
+--- How many tasks wait, and how many will go on in this turn or the next.
+--- @return integer waiting, integer ready
+function M.counts() return waiting_count, last - first + 1 + #after_turn end
 
 --- How many tasks ended in an error of their own, and, by name, in one of the outside world.
 --- @return integer own, table<string, integer> outside

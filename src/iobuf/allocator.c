@@ -5,7 +5,7 @@
  * room left in the current one is not thrown away for it. */
 #include <string.h>
 
-#include "iobuf/slice.h"
+#include "iobuf/ledger.h"
 
 enum { ALLOCATORS_MAX = 1 << 20 };
 
@@ -59,7 +59,7 @@ static int cut(struct neap_allocator *a, struct neap_buf *buf, uint32_t at, uint
     struct neap_slice *s = neap_slice_make(buf, at, at + a->reserve, at + size);
     if (!s) return NEAP_E_MEMORY;
     *handle = neap_slice_handle(s);
-    return NEAP_OK;
+    return neap_slice_born(s);
 }
 
 static int cut_own_buf(struct neap_allocator *a, uint32_t size, struct neap_handle *handle)
@@ -68,7 +68,7 @@ static int cut_own_buf(struct neap_allocator *a, uint32_t size, struct neap_hand
     int result = neap_pool_take(a->pool, size, &buf);
     if (result < 0) return result;
     result = cut(a, buf, 0, size, handle);
-    if (result == NEAP_OK) a->pool->stats.bytes_wasted += neap_pool_rounded(a->pool, size) - size;
+    if (result >= 0) a->pool->stats.bytes_wasted += neap_pool_rounded(a->pool, size) - size;
     neap_buf_release(buf); /* the slice, if there is one, has its own count */
     return result;
 }
@@ -89,7 +89,7 @@ static int next_buf(struct neap_allocator *a, uint32_t size)
 static inline int cut_next(struct neap_allocator *a, uint32_t size, struct neap_handle *handle)
 {
     int result = cut(a, a->buf, a->cursor, size, handle);
-    if (result == NEAP_OK) a->cursor += size;
+    if (result >= 0) a->cursor += size;
     return result;
 }
 
@@ -99,7 +99,8 @@ static __attribute__((noinline)) int alloc_elsewhere(struct neap_allocator *a, u
     bool own = a->buf && size > a->capacity / 2;
     int result = own ? cut_own_buf(a, size, handle) : next_buf(a, size);
     if (!own && result == NEAP_OK) result = cut_next(a, size, handle);
-    return result == NEAP_OK ? neap_collector_due(false) : result;
+    if (result < 0) return result;
+    return result | (neap_collector_due(false) ? NEAP_STEP : NEAP_OK);
 }
 
 int neap_allocator_alloc(uint32_t slot, uint32_t gen, uint32_t n, struct neap_handle *handle)
@@ -144,5 +145,6 @@ int neap_allocator_release(uint32_t slot, uint32_t gen)
 void neap_allocator_finalize(void *handle)
 {
     const struct neap_handle *h = handle;
+    neap_collector_finalized();
     neap_allocator_release(h->slot, h->gen);
 }

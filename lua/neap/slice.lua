@@ -52,6 +52,7 @@ for i = 0, MASK do ring[i] = false end
 
 local reuses = true  -- handles; not at the levels touch and all
 local watches = false -- where slices pass: at these levels
+local spare = false   -- at these levels: a handle that has named nothing yet
 
 local function rest(handle)
   if tail - head >= RING then return end
@@ -67,9 +68,11 @@ end
 -- Many at a time: what is compiled while a program warms up is then the path of later, which
 -- takes from the ring, and not the one that makes handles.
 local function refill()
-  if not reuses then -- what rests is older
-    head, tail = 0, 0
-    return rest(attach(slice_t(), finalize))
+  if not reuses then
+    head, tail = 0, 0 -- what rests is older
+    local handle = spare or attach(slice_t(), finalize)
+    spare = false
+    return rest(handle)
   end
   for _ = 1, KEEP + REFILL - (tail - head) do
     rest(attach(slice_t(), finalize))
@@ -88,6 +91,10 @@ end
 
 --- A fresh handle that was not needed goes back to where it came from.
 local function unused(handle)
+  if not reuses then
+    spare = handle
+    return
+  end
   if tail - head >= RING then return end
   head = head - 1
   ring[band(head, MASK)] = handle
@@ -107,7 +114,7 @@ function M.set_level(level)
   C.neap_ledger_set_level(level)
   watches = level > C.NEAP_LEAKS_SAMPLE
   if reuses ~= watches then return end
-  reuses, head, tail = not watches, 0, 0
+  reuses, spare, head, tail = not watches, false, 0, 0
   for i = 0, MASK do ring[i] = false end
 end
 

@@ -53,24 +53,17 @@ static void leave_buf(struct neap_allocator *a)
     a->buf = NULL;
 }
 
-static int cut(struct neap_allocator *a, struct neap_buf *buf, uint32_t at, uint32_t size,
-               struct neap_handle *handle)
-{
-    struct neap_slice *s = neap_slice_make(buf, at, at + a->reserve, at + size);
-    if (!s) return NEAP_E_MEMORY;
-    *handle = neap_slice_handle(s);
-    return neap_slice_born(s);
-}
-
 static int cut_own_buf(struct neap_allocator *a, uint32_t size, struct neap_handle *handle)
 {
     struct neap_buf *buf;
     int result = neap_pool_take(a->pool, size, &buf);
     if (result < 0) return result;
-    result = cut(a, buf, 0, size, handle);
-    if (result >= 0) a->pool->stats.bytes_wasted += neap_pool_rounded(a->pool, size) - size;
+    struct neap_slice *s = neap_slice_make(buf, 0, a->reserve, size);
     neap_buf_release(buf); /* the slice, if there is one, has its own count */
-    return result;
+    if (!s) return NEAP_E_MEMORY;
+    a->pool->stats.bytes_wasted += neap_pool_rounded(a->pool, size) - size;
+    *handle = neap_slice_handle(s);
+    return neap_slice_born(s);
 }
 
 static int next_buf(struct neap_allocator *a, uint32_t size)
@@ -86,11 +79,15 @@ static int next_buf(struct neap_allocator *a, uint32_t size)
     return NEAP_OK;
 }
 
+/* The cursor moves first: what comes last is nearly always nothing but a return. */
 static inline int cut_next(struct neap_allocator *a, uint32_t size, struct neap_handle *handle)
 {
-    int result = cut(a, a->buf, a->cursor, size, handle);
-    if (result >= 0) a->cursor += size;
-    return result;
+    uint32_t at = a->cursor;
+    struct neap_slice *s = neap_slice_make(a->buf, at, at + a->reserve, at + size);
+    if (!s) return NEAP_E_MEMORY;
+    a->cursor = at + size;
+    *handle = neap_slice_handle(s);
+    return neap_slice_born(s);
 }
 
 static __attribute__((noinline)) int alloc_elsewhere(struct neap_allocator *a, uint32_t size,

@@ -37,7 +37,7 @@ static inline void leave_list(struct neap_slice *s, struct neap_buf *buf)
 }
 
 /* The buf keeps the count that the slice had. */
-static void unlink_extent(struct neap_slice *s, struct neap_buf *buf)
+static inline void unlink_extent(struct neap_slice *s, struct neap_buf *buf)
 {
     leave_list(s, buf);
     buf->clones -= s->clone;
@@ -105,7 +105,8 @@ static inline void count_ending(struct neap_pool_stats *stats, enum neap_slice_e
 
 /* Inlined where the ending is known: most slices end in neap_slice_release(). One that is watched
  * has left the ledger before. */
-static inline void end(struct neap_slice *s, enum neap_slice_ending ending, bool held)
+static inline __attribute__((always_inline)) void end(struct neap_slice *s,
+                                                      enum neap_slice_ending ending, bool held)
 {
     struct neap_buf *buf = s->buf;
     count_ending(buf->stats, ending);
@@ -115,10 +116,20 @@ static inline void end(struct neap_slice *s, enum neap_slice_ending ending, bool
     neap_buf_release(buf); /* buf and its pool may be gone after this call */
 }
 
+static __attribute__((noinline)) int end_watched(struct neap_slice *s,
+                                                 enum neap_slice_ending ending)
+{
+    int wishes = neap_ledger_end(s, ending);
+    end(s, ending, !s->owned);
+    return wishes;
+}
+
 void neap_slice_end(struct neap_slice *s, enum neap_slice_ending ending)
 {
-    if (__builtin_expect(s->track, 0)) neap_ledger_end(s, ending);
-    end(s, ending, !s->owned);
+    if (__builtin_expect(s->track, 0))
+        end_watched(s, ending);
+    else
+        end(s, ending, !s->owned);
 }
 
 int neap_slice_stale(void)
@@ -134,9 +145,9 @@ int neap_slice_release(uint32_t slot, uint32_t gen)
         counts.double_releases++;
         return NEAP_E_STALE;
     }
-    int wishes = __builtin_expect(s->track, 0) ? neap_ledger_end(s, NEAP_RELEASED) : NEAP_OK;
+    if (__builtin_expect(s->track, 0)) return end_watched(s, NEAP_RELEASED);
     end(s, NEAP_RELEASED, true); /* a handle found it */
-    return wishes;
+    return NEAP_OK;
 }
 
 void neap_slice_finalize(void *handle)

@@ -9,7 +9,8 @@ local slice_module = require("neap.slice")
 -- A script with a line to point at, run with a level. Its name is `file` in what comes back.
 local function run(level, text, arguments)
   local name = helper.file(text)
-  local result = helper.sh(("%s --leaks=%s %s %s"):format(helper.neap, level, arguments or "", name))
+  local result = helper.sh(("%s --leaks=%s %s %s"):format(helper.neap, level, arguments or "",
+    name))
   result.file = name
   return result
 end
@@ -62,7 +63,8 @@ describe("the level of watching", function()
     local show = " -e 'print(require(\"neap\").leaks_level())' "
     for _, level in ipairs { "off", "sample", "touch", "all" } do
       assert.equal(level .. "\n", helper.sh(helper.neap .. " --leaks=" .. level .. show).out)
-      assert.equal(level .. "\n", helper.sh("NEAP_LEAKS=" .. level .. " " .. helper.neap .. show).out)
+      local by_environment = "NEAP_LEAKS=" .. level .. " " .. helper.neap .. show
+      assert.equal(level .. "\n", helper.sh(by_environment).out)
     end
     assert.equal("off\n", helper.sh("NEAP_LEAKS=all " .. helper.neap .. " --leaks=off" .. show).out)
   end)
@@ -86,19 +88,19 @@ describe("a report at the end", function()
   it("E2 names at all every slice that was forgotten, and where it passed", function()
     for _, jit in ipairs { "", "-joff" } do
       local result = run("all", forgets, jit)
+      local text = result.err:gsub("held 32%d+", "held 32…")
       assert.equal(("neap: leaks (all): 1001 slices were forgotten and left to the collector: "
-        .. "29990000 bytes, which held 32784384\n"
-        .. "  1001 slices, 29990000 bytes, held 32784384: made at %s:4 (handle)\n"
-        .. "    split at %s:5 (handle)\n"):format(result.file, result.file):gsub("held 3%d+", "held N"),
-        (result.err:gsub("held 3%d+", "held N")))
+        .. "29990000 bytes, which held 32…\n"
+        .. "  1001 slices, 29990000 bytes, held 32…: made at %s:4 (handle)\n"
+        .. "    split at %s:5 (handle)\n"):format(result.file, result.file), text)
     end
   end)
 
   it("E2 estimates at sample, and says so", function()
     for _, jit in ipairs { "", "-joff" } do
       local result = run("sample", forgets, jit)
-      local count, kinds = result.err:match("^neap: leaks %(sample%): (%d+) slices were forgotten and "
-        .. "left to the collector: 29990000 bytes, which held %d+\n"
+      local count, kinds = result.err:match("^neap: leaks %(sample%): (%d+) slices were forgotten "
+        .. "and left to the collector: 29990000 bytes, which held %d+\n"
         .. "  by line, estimated from the %d+ of them that were sampled:\n(.*)$")
       assert.equal("1001", count)
       local slices, where = kinds:match("^  (%d+) slices, %d+ bytes, held %d+: made at ([^\n]+)\n$")
@@ -107,7 +109,7 @@ describe("a report at the end", function()
     end
   end)
 
-  it("is not there at off, nor at sample when nothing was forgotten, and is at touch and all", function()
+  it("is not there at off, nor at sample if nothing was forgotten, else it is", function()
     local tidy = 'local s = require("neap").copy("x") s:release()'
     assert.equal("", run("off", forgets).err)
     assert.equal("", run("sample", tidy).err)
@@ -118,8 +120,8 @@ describe("a report at the end", function()
   it("says that no sample was taken", function()
     local result = run("sample", 'require("neap").copy("x")')
     assert.matches("1 slice was forgotten", result.err, 1, true)
-    assert.matches("none of them was sampled; --leaks=all tells where they were made", result.err, 1,
-      true)
+    assert.matches("none of them was sampled; --leaks=all tells where they were made",
+      result.err, 1, true)
   end)
 
   it("tells what the script still holds from what it forgot", function()
@@ -196,7 +198,7 @@ describe("neap.leaks", function()
         function() lines[#lines + 1] = here() local s = reader:read_line() return s end,
         function() lines[#lines + 1] = here() local s = reader:read_until("x") return s end,
         function() lines[#lines + 1] = here() local s = reader:peek(3):retain() return s end,
-        function() lines[#lines + 1] = here() for chunk in reader:chunks() do return chunk end end,
+        function() lines[#lines + 1] = here() local s = reader:chunks()(reader) return s end,
         function() lines[#lines + 1] = here() local s = conn:read(100) return s end,
         function() lines[#lines + 1] = here() local s = conn:read_line() return s end,
         function() lines[#lines + 1] = here() local s = buffer:take()[1] return s end,
@@ -289,8 +291,8 @@ end
     for line in result.err:gmatch("[^\n]+") do
       if line:find(" warn ", 1, true) then
         lines = lines + 1
-        assert.matches("^" .. helper.logged("warn") .. "%d+ slices? w%a+ forgotten, and left to the "
-          .. 'collector bytes=%d+ made_at="' .. place .. '" pinned=%d+$', line)
+        assert.matches("^" .. helper.logged("warn") .. "%d+ slices? w%a+ forgotten, and left to "
+          .. 'the collector bytes=%d+ made_at="' .. place .. '" pinned=%d+$', line)
       end
     end
     assert.equal(1, lines)
@@ -440,8 +442,8 @@ describe("--gc-trace", function()
     ]])))
     local timed, finalizers = 0, 0
     for line in result.err:gmatch("[^\n]+") do
-      local number, before, after, count, ms = line:match("^gc (%d+): lua %d+ %-> %d+, handles (%d+) "
-        .. "%-> (%d+) bytes, (%d+) finalizers, ([%d.]+) ms in %d+ steps$")
+      local number, before, after, count, ms = line:match("^gc (%d+): lua %d+ %-> %d+, handles "
+        .. "(%d+) %-> (%d+) bytes, (%d+) finalizers, ([%d.]+) ms in %d+ steps$")
       if number then
         timed = timed + 1
         finalizers = finalizers + tonumber(count)
@@ -465,8 +467,8 @@ describe("--gc-trace", function()
       return t
     ]]))
     local count = 0
-    for number in result.err:gmatch("gc (%d+): lua %d+ %-> %d+, handles 0 %-> 0 bytes, 0 finalizers, "
-      .. "by Lua itself, not timed\n") do
+    for number in result.err:gmatch("gc (%d+): lua %d+ %-> %d+, handles 0 %-> 0 bytes, "
+      .. "0 finalizers, by Lua itself, not timed\n") do
       count = count + 1
       assert.equal(count, tonumber(number))
     end

@@ -147,10 +147,11 @@ describe("neap.profile", function()
 
   with_go("is read by go tool pprof", function()
     local _, name, path = profile_of("all")
-    local run = helper.sh(("HOME=/tmp go tool pprof -top -sample_index=alloc_space %s"):format(path))
+    local pprof = "HOME=/tmp go tool pprof -top "
+    local run = helper.sh(pprof .. "-sample_index=alloc_space " .. path)
     assert.equal(0, run.status)
     assert.matches("976%.56kB%s+97%.09%%%s+97%.09%%%s+976%.56kB%s+97%.09%%  pass", run.out)
-    run = helper.sh(("HOME=/tmp go tool pprof -top -lines -sample_index=inuse_objects %s"):format(path))
+    run = helper.sh(pprof .. "-lines -sample_index=inuse_objects " .. path)
     assert.matches("30%s+100%%%s+100%%%s+30%s+100%%  keep " .. name:gsub("%p", "%%%0") .. ":4",
       run.out)
   end)

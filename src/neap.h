@@ -316,12 +316,12 @@ enum neap_leaks_limits {
 enum neap_deed {
     NEAP_DEED_NONE = 0,
     NEAP_DEED_RELEASE = 1,
-    NEAP_DEED_MERGE = 2,   /* into its neighbour, by coalesce */
-    NEAP_DEED_END = 3,     /* with what held it, or by the collector */
+    NEAP_DEED_MERGE = 2, /* into its neighbour, by coalesce */
+    NEAP_DEED_END = 3,   /* with what held it, or by the collector */
     NEAP_DEED_SPLIT = 4,
     NEAP_DEED_RETAIN = 5,
     NEAP_DEED_WRITE = 6,
-    NEAP_DEED_SEND = 7,    /* into a channel */
+    NEAP_DEED_SEND = 7, /* into a channel */
     NEAP_DEED_RECEIVE = 8
 };
 
@@ -388,7 +388,7 @@ struct neap_forgotten {
 int neap_ledger_forgotten(uint32_t i, struct neap_forgotten *forgotten);
 
 struct neap_ledger_stats {
-    uint64_t slices;  /* forgotten so far; exact, as the next two, at every level */
+    uint64_t slices; /* forgotten so far; exact, as the next two, at every level */
     uint64_t bytes;
     uint64_t pinned;
     uint64_t watched; /* of the forgotten ones */

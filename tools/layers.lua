@@ -20,8 +20,8 @@ local LUA_LAYERS = {
   { name = "network", "net", "stream", "listener", "udp", "unix", "tls", "dns", "address" },
   { name = "codecs", "codec/", never = { network = true, scheduler = true } },
   { name = "servers and clients", rest = true },
-  { name = "operations", "ops", "metrics", "leaks", "profile", "stats", "inspector", "testing",
-    "process" },
+  { name = "operations", "ops", "metrics", "leaks", "profile", "stats", "inspector", "cost",
+    "testing", "process" },
   { name = "the whole", "init" },
   { name = "the command", "prompt", "command" },
 }

@@ -206,7 +206,7 @@ end
 -- What nobody refers to any more was forgotten; the rest is still there.
 local function report_leaks()
   if neap.leaks_level() ~= "off" then
-    for _ = 1, 2 do pcall(collectgarbage) end -- a finalizer may raise; the second frees what they left
+    for _ = 1, 2 do pcall(collectgarbage) end -- a finalizer may raise, or leave something behind
   end
   abi.C.neap_ledger_report()
 end

@@ -90,9 +90,9 @@ function Pool:stats()
 end
 
 --- What is live in it, for tools.
---- @return table[] bufs of each: bytes · holders (slices, readers, allocators) · unread (bytes that a
---- reader still holds) · slices: of each free, base, bound (offsets in the buf), queued (by neap, to
---- be sent), and where it is watched (neap.leaks_level) made_at and last
+--- @return table[] bufs of each: bytes · holders (slices, readers, allocators) · unread (bytes
+--- that a reader still holds) · slices: of each free, base, bound (offsets in the buf), queued (by
+--- neap, to be sent), and if it is watched (neap.leaks_level) made_at and last
 function Pool:walk()
   check_self(self, "walk")
   return require("neap.walk").pool(self.slot, self.gen)

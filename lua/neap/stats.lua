@@ -38,16 +38,15 @@ local function tasks()
 end
 
 --- All counters of the process.
---- @return table stats pools: the sums of what `pool:stats()` has, over all of them, those that have
---- ended included · slices: live, double_releases, stale_uses · tasks: waiting, ready, failed (in an
---- error of their own), failed_outside (by name, in one of the outside world) · connections:
+--- @return table stats pools: the sums of what `pool:stats()` has, over all of them, those that
+--- have ended included · slices: live, double_releases, stale_uses · tasks: waiting, ready, failed
+--- (in an error of their own), failed_outside (by name, in one of the outside world) · connections:
 --- accepted, connected, streams_live, read_bytes … (`struct neap_net_stats` in src/neap.h) ·
---- collector: as `neap.collector_stats()` · leaks: level, and slices, bytes, pinned, watched of what
---- was forgotten
+--- collector: as `neap.collector_stats()` · leaks: level, and slices, bytes, pinned, watched of
+--- what was forgotten
 function M.stats()
-  local forgotten = leaks.totals()
   return { pools = pools(), slices = slices(), tasks = tasks(), connections = connections(),
-    collector = collector.stats(), leaks = forgotten }
+    collector = collector.stats(), leaks = leaks.totals() }
 end
 
 return abi.keep("neap.stats", M)

@@ -14,13 +14,13 @@ local M = {}
 
 -- All live slices: C fills the room in one call, so nothing moves meanwhile.
 local function extents()
-  local count, room = C.neap_slices_walk(nil, 0), nil
-  repeat
+  local count = C.neap_slices_walk(nil, 0)
+  while true do
     local most = count + SPARE
-    room = extents_t(most)
+    local room = extents_t(most)
     count = C.neap_slices_walk(room, most)
-  until count <= most
-  return room, count
+    if count <= most then return room, count end
+  end
 end
 
 local function place_of(place)
@@ -52,13 +52,13 @@ local function by_buf(slices)
 end
 
 local function bufs_of(slot, gen)
-  local count, room = C.neap_pool_walk(slot, gen, nil, 0), nil
-  repeat
+  local count = C.neap_pool_walk(slot, gen, nil, 0)
+  while true do
     local most = max(count, 0) + SPARE
-    room = bufs_t(most)
+    local room = bufs_t(most)
     count = C.neap_pool_walk(slot, gen, room, most)
-  until count <= most
-  return room, count
+    if count <= most then return room, count end
+  end
 end
 
 --- The live bufs of a pool: see Pool:walk.

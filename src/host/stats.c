@@ -58,9 +58,9 @@ static const struct counter of_collector[] = {
 };
 
 static const struct counter of_ledger[] = {
-    COUNTER(neap_ledger_stats, slices),  COUNTER(neap_ledger_stats, bytes),
-    COUNTER(neap_ledger_stats, pinned),  COUNTER(neap_ledger_stats, watched),
-    COUNTER(neap_ledger_stats, live),    COUNTER(neap_ledger_stats, missed),
+    COUNTER(neap_ledger_stats, slices), COUNTER(neap_ledger_stats, bytes),
+    COUNTER(neap_ledger_stats, pinned), COUNTER(neap_ledger_stats, watched),
+    COUNTER(neap_ledger_stats, live),   COUNTER(neap_ledger_stats, missed),
 };
 
 static void print(const char *group, const struct counter *counters, size_t count,

@@ -69,7 +69,7 @@ int neap_ledger_set_level(int wanted)
     if (wanted < NEAP_LEAKS_OFF || wanted > NEAP_LEAKS_ALL) return NEAP_E_RANGE;
     level = wanted;
     sample_left = next_interval();
-    neap_ledger_left = level == NEAP_LEAKS_OFF ? INT64_MAX
+    neap_ledger_left = level == NEAP_LEAKS_OFF      ? INT64_MAX
                        : level == NEAP_LEAKS_SAMPLE ? sample_left
                                                     : -1;
     return NEAP_OK;
@@ -176,8 +176,7 @@ static struct end *end_of(uint32_t slot, uint32_t gen)
 }
 
 /* A handle that names s is about to be stale. */
-static void remember_end(const struct neap_slice *s, const struct track *track,
-                         enum neap_deed deed)
+static void remember_end(const struct neap_slice *s, const struct track *track, enum neap_deed deed)
 {
     if (s->owned) return;
     if (!ends) ends = neap_mem_map(ENDS * sizeof *ends);

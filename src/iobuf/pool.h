@@ -36,7 +36,7 @@ enum {
 
 struct neap_slab {
     struct neap_pool *pool;
-    struct neap_slab *prev, *next; /* private: slabs of the same class with room */
+    struct neap_slab *prev, *next;    /* private: slabs of the same class with room */
     struct neap_slab *before, *after; /* private: all slabs of the pool */
     uint8_t *mem;
     size_t mem_bytes;

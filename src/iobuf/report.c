@@ -49,10 +49,10 @@ static int worst_first(const void *a, const void *b)
 static void print_kind(const struct neap_forgotten *kind)
 {
     say("  %.0f slice%s, %.0f bytes, held %.0f: made at %s\n", kind->slices,
-            kind->slices < 1.5 ? "" : "s", kind->bytes, kind->pinned, neap_site_text(kind->born));
+        kind->slices < 1.5 ? "" : "s", kind->bytes, kind->pinned, neap_site_text(kind->born));
     for (int i = 0; i < NEAP_PLACES && kind->last[i].deed; i++)
         say("    %s at %s\n", neap_deed_text((int)kind->last[i].deed),
-                neap_site_text(kind->last[i].site));
+            neap_site_text(kind->last[i].site));
 }
 
 static uint32_t kinds_count(void)
@@ -80,7 +80,7 @@ static void print_live(void)
     for (uint32_t site = 1; neap_site_stats(site, &stats) == NEAP_OK; site++)
         if (stats.slices_live > 0.5)
             say("  %.0f slice%s, %.0f bytes: made at %s\n", stats.slices_live,
-                    stats.slices_live < 1.5 ? "" : "s", stats.bytes_live, neap_site_text(site));
+                stats.slices_live < 1.5 ? "" : "s", stats.bytes_live, neap_site_text(site));
 }
 
 static void print_heading(int level, const struct neap_ledger_stats *stats)
@@ -115,10 +115,10 @@ void neap_ledger_report(void)
     print_forgotten();
     if (stats.missed)
         say("  %llu slices could not be watched, for want of memory\n",
-                (unsigned long long)stats.missed);
+            (unsigned long long)stats.missed);
     if (level == NEAP_LEAKS_SAMPLE || !slices.live) return;
     say("  and %llu %s still there at the end:\n", (unsigned long long)slices.live,
-            slices.live == 1 ? "is" : "are");
+        slices.live == 1 ? "is" : "are");
     print_live();
 }
 

@@ -435,6 +435,9 @@ struct neap_live_buf {
     uint32_t unread_to;
 };
 
+/* What a pool's live slices are, and keep: see docs/buffers.md, "Counters". err: STALE. */
+int neap_pool_use(uint32_t slot, uint32_t gen, uint64_t *bytes_payload, uint64_t *bytes_pinned);
+
 /* All live bufs of a pool, or as many as there is room for. Returns how many there are, or STALE. */
 int neap_pool_walk(uint32_t slot, uint32_t gen, struct neap_live_buf *bufs, uint32_t most);
 

@@ -461,7 +461,8 @@ local watch_options = { deadline = 5, settle = 4, leaks = "all" }
 --- wait, whether or not the clock stands; if it does not even give control back, the process ends
 --- and names it. After each, the tasks, connections, listeners, descriptors and slices are as they
 --- were before it, or it fails and names what was left, slices with the lines that made them
---- (unless it has failed before it could clean up). An after_each that cleans up is written before the call.
+--- (unless it has failed before it could clean up). An after_each that cleans up is written before
+--- the call.
 --- @param before_each function busted's
 --- @param after_each function busted's
 --- @param options? table deadline: seconds that a spec may take (5) · settle: seconds after it in

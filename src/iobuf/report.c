@@ -111,6 +111,7 @@ void neap_ledger_report(void)
     if (done) return;
     done = true;
     if (!wanted) return;
+    fflush(stdout); /* what the program printed comes before */
     print_heading(level, &stats);
     print_forgotten();
     if (stats.missed)

@@ -40,6 +40,34 @@ uint32_t neap_slices_walk(struct neap_extent *extents, uint32_t most)
     return found;
 }
 
+static uint64_t payload_of(const struct neap_buf *buf, uint64_t *referenced)
+{
+    uint64_t payload = 0;
+    for (uint32_t at = buf->extents; at; at = neap_slice_at(at)->next) {
+        const struct neap_slice *s = neap_slice_at(at);
+        payload += s->bound - s->base;
+        *referenced += s->bound - s->free;
+    }
+    return payload;
+}
+
+int neap_pool_use(uint32_t slot, uint32_t gen, uint64_t *bytes_payload, uint64_t *bytes_pinned)
+{
+    const struct neap_pool *pool = neap_pool_of(slot, gen);
+    if (!pool) return NEAP_E_STALE;
+    *bytes_payload = *bytes_pinned = 0;
+    for (const struct neap_slab *slab = pool->slabs; slab; slab = slab->after) {
+        for (uint32_t i = 0; i < slab->carved; i++) {
+            const struct neap_buf *buf = &slab->bufs[i];
+            uint64_t referenced = 0;
+            if (!buf->refs || !buf->extents) continue;
+            *bytes_payload += payload_of(buf, &referenced);
+            if (referenced < buf->capacity) *bytes_pinned += buf->capacity - referenced;
+        }
+    }
+    return NEAP_OK;
+}
+
 int neap_pool_walk(uint32_t slot, uint32_t gen, struct neap_live_buf *bufs, uint32_t most)
 {
     const struct neap_pool *pool = neap_pool_of(slot, gen);

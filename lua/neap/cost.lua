@@ -32,8 +32,8 @@ local function bytes_of(fn, count)
   return lua_bytes + bytes_of_bufs() - bufs
 end
 
--- Bytes for each call: twice as many calls less once as many, since the first one may be made in the
--- interpreter. What LuaJIT takes for a trace is not the function's: the least of a few tries.
+-- Bytes for each call: twice as many calls less once as many, since the first one may be made in
+-- the interpreter. What LuaJIT takes for a trace is not the function's: the least of a few tries.
 local function allocated_by(fn)
   for _ = 1, WARM_UP do fn() end
   local least = math.huge

@@ -240,7 +240,7 @@ static void S3_a_handle_whose_slice_was_taken_is_remembered_too(void **state)
     finish();
 }
 
-static void at_touch_no_handle_is_used_again_and_few_are_watched(void **state)
+static void S3_at_touch_no_handle_is_used_again_and_few_are_watched(void **state)
 {
     (void)state;
     start(NEAP_LEAKS_TOUCH);
@@ -343,7 +343,7 @@ int main(void)
         TEST(a_slice_of_many_sample_intervals_is_always_watched),
         TEST(B3_an_end_is_remembered_with_both_places),
         TEST(S3_a_handle_whose_slice_was_taken_is_remembered_too),
-        TEST(at_touch_no_handle_is_used_again_and_few_are_watched),
+        TEST(S3_at_touch_no_handle_is_used_again_and_few_are_watched),
         TEST(without_memory_a_slice_is_made_all_the_same_and_the_miss_is_counted),
         TEST(sites_are_numbers_with_a_text),
         TEST(a_walk_lists_slices_and_bufs),

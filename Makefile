@@ -163,7 +163,7 @@ $(HOST) $(BUILD)/install/neap: $(BUILD)/libneap.so
 	  -L$(BUILD) -lneap $(LUAJIT_LIBS) $(LIBEDIT_LIBS) $(LDFLAGS)
 
 $(BUILD)/libneap.so: $(LIB_OBJS)
-	$(call say,LD $@)$(CC) $(FLAGS) $(LIBFLAGS) -o $@ $(LIB_OBJS) -lev $(LDFLAGS)
+	$(call say,LD $@)$(CC) $(FLAGS) $(LIBFLAGS) -o $@ $(LIB_OBJS) -lev -lm $(LDFLAGS)
 	@ln -sf libneap.so $(BUILD)/$(SONAME)
 
 $(BUILD)/spec/%: $(BUILD)/obj/spec/c/%.o $(TEST_OBJS) $(LIB_OBJS)

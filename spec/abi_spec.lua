@@ -56,7 +56,9 @@ describe("the library", function()
 
   local script = [[
     local ok, err = pcall(require, "neap")
-    print(ok, ok and #err.copy("abc") or err)
+    local slice = ok and err.copy("abc")
+    print(ok, ok and #slice or err)
+    if ok then slice:release() end
   ]]
 
   it("is found beside package.cpath by a stock luajit", function()

@@ -224,7 +224,8 @@ describe("the neap command", function()
       local values, count = counters(run.err)
       local expected = 0
       for group, struct in pairs { pools = "neap_pool_stats", slices = "neap_slice_stats",
-        net = "neap_net_stats", collector = "neap_collector_stats" } do
+        net = "neap_net_stats", collector = "neap_collector_stats",
+        forgotten = "neap_ledger_stats" } do
         for _, name in ipairs(names_of(struct)) do
           assert(values[group .. "." .. name], "no " .. group .. "." .. name)
           expected = expected + 1
@@ -353,7 +354,9 @@ describe("the neap command", function()
         conn:write("a line\n")
       end))
       local conn = assert(neap.connect(listener.address))
-      print(conn:read_line():str())
+      local line = conn:read_line()
+      print(line:str())
+      line:release()
       conn:close()
       listener:close()
     ]])
@@ -367,11 +370,13 @@ describe("the neap command", function()
       local neap = require("neap")
       local listener
       listener = assert(neap.listen("tcp://127.0.0.1:0", function(conn)
-        print("served " .. conn:read_line():str())
+        for line in conn:lines() do print("served " .. line) end
         listener:close()
       end))
       neap.spawn(function()
-        assert(neap.connect(listener.address)):write("a task\n")
+        local conn = assert(neap.connect(listener.address))
+        conn:write("a task\n")
+        conn:close()
       end)
       neap.run() -- inside a task: nothing
       print("the script's end")
@@ -456,7 +461,11 @@ describe("the neap command", function()
     for _, name in ipairs { "libneap.so", "neap.so", "build/libneap.so" } do
       helper.file("not a library", directory .. "/" .. name)
     end
-    local script = helper.file([[print(#require("neap").copy("abc"))]])
+    local script = helper.file([[
+      local slice = require("neap").copy("abc")
+      print(#slice)
+      slice:release()
+    ]])
     local run = helper.sh(("cd %s && %s %s"):format(directory, helper.neap, script))
     assert.equal("", run.err)
     assert.equal("3\n", run.out)
@@ -591,7 +600,7 @@ describe("the prompt, where standard input is no terminal,", function()
       listener = assert(neap.listen("tcp://127.0.0.1:0", function(c) c:write("served\n") end))
       neap.sleep(0.001)
       print(...)]])
-    local run = prompt("conn = neap.connect(listener.address)\nconn:read_line():str()\n",
+    local run = prompt("conn = neap.connect(listener.address)\nconn:lines()()\n",
       "-e 'print(1)' " .. script .. " one")
     assert.equal(banner .. "1\none\n> > served\n> \n", run.out)
     assert.equal("", run.err)

@@ -125,6 +125,14 @@ describe("docs/testing-your-protocol.md", function()
   end)
 end)
 
+describe("docs/leaks.md", function()
+  helper.watch(before_each, after_each)
+
+  it("prints what it says when its files are written and its commands run", function()
+    assert.equal(4, follow("docs/leaks.md"))
+  end)
+end)
+
 describe("docs/tutorial.md", function()
   helper.watch(before_each, after_each)
 
@@ -135,7 +143,7 @@ describe("docs/tutorial.md", function()
   it("links to files that are there", function()
     local count = 0
     for _, document in ipairs { "docs/tutorial.md", "docs/reference.md", "SECURITY.md",
-      "docs/testing-your-protocol.md" } do
+      "docs/testing-your-protocol.md", "docs/leaks.md" } do
       local directory = document:match("^(.*/)") or ""
       for target in read(document):gmatch("%]%(([%w_./-]+)[#)]") do
         assert(lfs.attributes(directory .. target), document .. " links to " .. target)

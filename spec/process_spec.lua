@@ -147,7 +147,9 @@ describe("neap.drop_privileges", function()
       for i = 1, 2 do
         local conn = assert(neap.connect(listener.address))
         conn:write("line " .. i .. "\n")
-        io.write(conn:read(7):str())
+        local line = conn:read(7)
+        io.write(line:str())
+        line:release()
         conn:close()
       end
       listener:close()

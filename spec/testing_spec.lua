@@ -372,6 +372,7 @@ describe("testing.watch", function()
     assert.equal(1, run.status)
     says(run, '"a block keeps slices"')
     says(run, "2 slices with 8 bytes")
+    assert.matches("2 made at %S*some_spec.lua:%d+ %(function at line %d+%)", run.out)
     says(run, "a listener on unix://@neap-left-")
     says(run, "a connection with " .. run.out:match("the peer is (tcp://[%d.:]+)"))
     assert.matches("descriptor %d+, which is /proc/%d+/status", run.out)
@@ -387,6 +388,18 @@ describe("testing.watch", function()
         it("forgets " .. i, function() neap.copy("12345") end)
       end]])
     says(run, "1 slice with 5 bytes")
+  end)
+
+  it("watches all slices meanwhile, or as many as it is told to", function()
+    local run = specs([[
+      it("tells", function() print("level " .. neap.leaks_level()) end)]])
+    says(run, "level all")
+    run = specs([[
+      it("tells", function() print("level " .. neap.leaks_level()) end)
+      it("forgets", function() neap.copy("12345") end)]], '{ leaks = "off" }')
+    says(run, "level off")
+    says(run, "1 slice with 5 bytes")
+    says_not(run, "made at")
   end)
 
   it("does not ask of a spec that failed that it has cleaned up", function()
@@ -491,5 +504,72 @@ describe("testing.watch", function()
 
   it("refuses options that it has not", function()
     helper.raises('no option "limit"', function() testing.watch(print, print, { limit = 1 }) end)
+  end)
+end)
+
+describe("what a function costs", function()
+  helper.watch(before_each, after_each)
+
+  local compiled = jit.status() and it or pending
+
+  compiled("is no garbage and no new buf where it is so", function()
+    local allocator = neap.pool():allocator()
+    assert.equal(0, testing.allocates(0, function() allocator:alloc(64):release() end))
+    assert.allocates(0, function() allocator:alloc(64):release() end)
+    allocator:release()
+  end)
+
+  compiled("is what it takes of Lua's memory, or of bufs", function()
+    local kept
+    helper.raises("testing.allocates: a call takes ", function()
+      testing.allocates(0, function() kept = { 1, 2, 3 } end)
+    end)
+    assert.is_true(testing.allocates(1000, function() kept = { 1, 2, 3 } end) > 20)
+    assert.equal(3, #kept)
+    local allocator, slices = neap.pool({ min_size = 2048 }):allocator(), {}
+    for i = 1, 4000 do slices[i] = false end
+    local n = 0
+    local function keep()
+      n = n + 1
+      slices[n] = allocator:alloc(2048)
+    end
+    local message = helper.raises("and may take 1000", function() testing.allocates(1000, keep) end)
+    -- handles come many at a time, so it is not just the buf
+    assert.is_true(tonumber(message:match("takes ([%d.]+)")) > 1500)
+    for i = 1, n do slices[i]:release() end
+    allocator:release()
+    assert.has_error(function() assert.allocates(0, function() kept = {} end) end)
+    assert.same({}, kept)
+  end)
+
+  compiled("is no trace where LuaJIT gives up", function()
+    local pool = neap.pool()
+    local allocator = pool:allocator()
+    testing.compiles(function() allocator:alloc(64):release() end)
+    assert.compiles(function() allocator:alloc(64):release() end)
+    local strange = setmetatable({}, { __call = function() return newproxy(true) end })
+    local message = helper.raises("testing.compiles: ", function()
+      testing.compiles(function()
+        for i = 1, 200 do local made = function() return i end made() end
+        return strange()
+      end)
+    end)
+    assert.matches("testing_spec.lua:", message, 1, true)
+    allocator:release()
+  end)
+
+  it("is not measured of what is no function", function()
+    helper.raises("testing.allocates: needs a function", function() testing.allocates(0, 1) end)
+    helper.raises("testing.compiles: needs a function", function() testing.compiles("x") end)
+    helper.raises("testing.allocates: value must be a number", function()
+      testing.allocates("0", print)
+    end)
+  end)
+
+  compiled("leaves the level of watching as it was", function()
+    local level = neap.leaks_level("touch")
+    testing.allocates(1e6, function() neap.copy("x"):release() end)
+    assert.is_false(pcall(testing.compiles, function() error("broken") end))
+    assert.equal("touch", neap.leaks_level(level))
   end)
 end)

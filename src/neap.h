@@ -48,6 +48,15 @@ enum neap_err {
     NEAP_E_SYSTEM = -1000     /* another failure of the system: this minus its errno */
 };
 
+/* What a function that makes or ends slices says beside NEAP_OK, or-ed: once neap_collector_start()
+ * or neap_ledger_set_level() was called. */
+enum neap_wish {
+    NEAP_STEP = 1,      /* a step of the collector is due */
+    NEAP_NOTE = 2,      /* where this happened is wanted: neap_ledger_born(), neap_ledger_ended() */
+    NEAP_NOTE_PASS = 4, /* … for the slice that is not new, too: neap_ledger_pass() */
+    NEAP_KEEP = 8       /* the handle shall name no other slice, ever */
+};
+
 enum neap_limits {
     NEAP_BUF_MIN_BYTES = 16384,      /* the buf of a pool that was given no size */
     NEAP_BUF_MAX_BYTES = 1073741824, /* the largest buf: 1 GiB, so offsets fit 32 bits */
@@ -201,22 +210,22 @@ int neap_slice_info(uint32_t slot, uint32_t gen, struct neap_slice_info *info);
 /* The size in bytes, or STALE. */
 int neap_slice_size(uint32_t slot, uint32_t gen);
 
-/* End the slice. own: takes.  err: STALE (counted as a double release). */
+/* End the slice. Returns NEAP_OK or wishes. own: takes.  err: STALE (counted as a double release). */
 int neap_slice_release(uint32_t slot, uint32_t gen);
 
 /* The finalizer of a forgotten slice handle: releases and counts, never an error. */
 void neap_slice_finalize(void *handle);
 
-/* A second owner of the same bytes, without a free prefix. own: returns owned.
- * err: STALE, MEMORY. */
+/* A second owner of the same bytes, without a free prefix. Returns NEAP_OK or wishes.
+ * own: returns owned.  err: STALE, MEMORY. */
 int neap_slice_retain(uint32_t slot, uint32_t gen, struct neap_handle *clone);
 
-/* Cut off the first n bytes (with the free prefix) as `front`; the slice keeps the rest.
- * own: returns owned.  err: STALE, RANGE, MEMORY. */
+/* Cut off the first n bytes (with the free prefix) as `front`; the slice keeps the rest. Returns
+ * NEAP_OK or wishes. own: returns owned.  err: STALE, RANGE, MEMORY. */
 int neap_slice_split(uint32_t slot, uint32_t gen, uint32_t n, struct neap_handle *front);
 
-/* Another handle for the same slice; the one that named it is stale from now on.
- * own: takes, returns owned.  err: STALE. */
+/* Another handle for the same slice; the one that named it is stale from now on. Returns NEAP_OK
+ * or wishes. own: takes, returns owned.  err: STALE. */
 int neap_slice_move(uint32_t slot, uint32_t gen, struct neap_handle *moved);
 
 /* Drop n bytes at the front (they can be had back) or at the back (for good); n beyond the
@@ -315,6 +324,149 @@ void neap_slice_stats(struct neap_slice_stats *stats);
 /* The bytes of all live slices, each counted by itself. Looks at every one. */
 double neap_slices_bytes(void);
 
+/* ---- Ledger: who made what is live, and what was forgotten ------------------------------ */
+
+enum neap_leaks {
+    NEAP_LEAKS_OFF = 0,    /* what is forgotten is counted */
+    NEAP_LEAKS_SAMPLE = 1, /* and a slice for each NEAP_LEAKS_BYTES or so is watched */
+    NEAP_LEAKS_TOUCH = 2,  /* … with the last places that it passed; handles are not used again */
+    NEAP_LEAKS_ALL = 3     /* all slices are */
+};
+
+enum neap_leaks_limits {
+    NEAP_LEAKS_BYTES = 524288, /* made between two slices that are sampled, on average */
+    NEAP_PLACES = 4            /* the last ones that are kept */
+};
+
+/* What happened to a slice at a place. */
+enum neap_deed {
+    NEAP_DEED_NONE = 0,
+    NEAP_DEED_RELEASE = 1,
+    NEAP_DEED_MERGE = 2, /* into its neighbour, by coalesce */
+    NEAP_DEED_END = 3,   /* with what held it, or by the collector */
+    NEAP_DEED_SPLIT = 4,
+    NEAP_DEED_RETAIN = 5,
+    NEAP_DEED_WRITE = 6,
+    NEAP_DEED_SEND = 7, /* into a channel */
+    NEAP_DEED_RECEIVE = 8
+};
+
+/* "split", "released", …; "" for none. own: returns borrowed, for ever. */
+const char *neap_deed_text(int deed);
+
+struct neap_place {
+    uint32_t site; /* 0: none, or not known */
+    uint32_t deed; /* enum neap_deed */
+};
+
+/* From now on slices are watched so; those that are watched stay so. err: RANGE. */
+int neap_ledger_set_level(int level);
+int neap_ledger_level(void);
+
+/* A place in a script. Its text is shown as it is, and cut after 200 bytes. Returns its number, or
+ * that of one that stands for all further ones when there are 65,536, or no memory. own: borrows. */
+uint32_t neap_site_add(const char *text, uint32_t n);
+
+/* own: returns borrowed, for ever; "?" for 0 and for what is no site. */
+const char *neap_site_text(uint32_t site);
+
+struct neap_site_stats { /* estimates, unless all slices are watched */
+    double slices_made;
+    double bytes_made;
+    double slices_live; /* now */
+    double bytes_live;  /* … as large as they were when they were made */
+};
+
+/* err: RANGE: there are no more sites. */
+int neap_site_stats(uint32_t site, struct neap_site_stats *stats);
+
+/* After NEAP_NOTE: where a slice was made. A handle that is stale, or not watched, is no matter. */
+void neap_ledger_born(uint32_t slot, uint32_t gen, uint32_t site);
+
+/* Where a slice that is watched passes. */
+void neap_ledger_pass(uint32_t slot, uint32_t gen, uint32_t site, int deed);
+
+/* Are the places where it passes wanted? 1 or 0. */
+int neap_ledger_wants(uint32_t slot, uint32_t gen);
+
+struct neap_end {
+    uint32_t born;         /* site */
+    struct neap_place how; /* the deed by which the handle became stale, and where */
+};
+
+/* How a handle became stale, if it named a slice that was watched: 1, or 0: not known (any more). */
+int neap_ledger_ended(uint32_t slot, uint32_t gen, struct neap_end *end);
+
+/* … and where. */
+void neap_ledger_end_at(uint32_t slot, uint32_t gen, uint32_t site, int deed);
+
+/* Slices that were forgotten, of one origin. */
+struct neap_forgotten {
+    uint32_t born;                       /* site; 0: not known */
+    struct neap_place last[NEAP_PLACES]; /* where the last of them had passed, the latest first */
+    uint64_t watched;                    /* so many of them were watched */
+    double slices;                       /* for which they stand: an estimate, or the same */
+    double bytes;
+    double pinned; /* bytes of the bufs that they were the last to hold */
+};
+
+/* The i-th kind, from 0. err: RANGE: there are no more. */
+int neap_ledger_forgotten(uint32_t i, struct neap_forgotten *forgotten);
+
+struct neap_ledger_stats {
+    uint64_t slices; /* forgotten so far; exact, as the next two, at every level */
+    uint64_t bytes;
+    uint64_t pinned;
+    uint64_t watched; /* of the forgotten ones */
+    uint64_t live;    /* now: slices that are watched */
+    uint64_t missed;  /* were to be watched, but there was no memory for it */
+};
+
+void neap_ledger_stats(struct neap_ledger_stats *stats);
+
+/* Was anything forgotten since this was last called? */
+bool neap_ledger_news(void);
+
+/* Write what was forgotten, and what is live, to standard error now, if the level or what was
+ * forgotten asks for it; once. Otherwise it is done when the process exits. */
+void neap_ledger_report(void);
+void neap_ledger_report_at_exit(void);
+
+/* ---- Walk: what is live, for tools ------------------------------------------------------ */
+
+struct neap_extent { /* a live slice */
+    uint32_t slot;
+    uint32_t gen;
+    uint32_t free; /* offsets in its buf */
+    uint32_t base;
+    uint32_t bound;
+    uint32_t buf;       /* the same number for all slices of one buf: the slot of one of them */
+    uint32_t buf_bytes; /* its capacity */
+    uint32_t holders;   /* of the buf: its slices, and allocators and readers */
+    uint32_t detached;  /* bytes of the buf that it would have after detach; 0: it would stay */
+    uint32_t born;      /* site; 0: not watched */
+    struct neap_place last;
+    bool owned;     /* by neap: it waits to be sent, or is a piece of a buffer */
+    bool read_only; /* memory that no pool owns */
+};
+
+/* All live slices, or as many as there is room for. Returns how many there are. */
+uint32_t neap_slices_walk(struct neap_extent *extents, uint32_t most);
+
+struct neap_live_buf {
+    uint32_t buf; /* as in struct neap_extent; 0: no slice holds it */
+    uint32_t bytes;
+    uint32_t holders;
+    uint32_t unread_from; /* bytes that a reader still holds */
+    uint32_t unread_to;
+};
+
+/* What a pool's live slices are, and keep: see docs/buffers.md, "Counters". err: STALE. */
+int neap_pool_use(uint32_t slot, uint32_t gen, uint64_t *bytes_payload, uint64_t *bytes_pinned);
+
+/* All live bufs of a pool, or as many as there is room for. Returns how many there are, or STALE. */
+int neap_pool_walk(uint32_t slot, uint32_t gen, struct neap_live_buf *bufs, uint32_t most);
+
 /* ---- Collector: Lua's, which shall work for bytes that it cannot see -------------------- */
 
 /* From now on steps are due when more and more bytes hang on handles (iobuf/collector.h). */
@@ -335,6 +487,7 @@ struct neap_collector_stats {
     uint64_t cycles;     /* that these steps ended */
     uint64_t spent_us;   /* microseconds in all steps */
     uint64_t longest_us; /* … in one */
+    uint64_t finalizers; /* run, of all handles */
 };
 
 void neap_collector_stats(struct neap_collector_stats *stats);
@@ -346,8 +499,7 @@ void neap_collector_stats(struct neap_collector_stats *stats);
 int neap_allocator_create(uint32_t pool_slot, uint32_t pool_gen, uint32_t reserve,
                           struct neap_handle *allocator);
 
-/* A slice of n bytes, undefined, with `reserve` bytes of free prefix. Returns NEAP_OK, or, once
- * neap_collector_start() was called, 1: made as well, and a step of the collector is due.
+/* A slice of n bytes, undefined, with `reserve` bytes of free prefix. Returns NEAP_OK or wishes.
  * own: returns owned.  err: STALE, CLOSED, OVERSIZED, LIMIT, MEMORY. */
 int neap_allocator_alloc(uint32_t slot, uint32_t gen, uint32_t n, struct neap_handle *slice);
 
@@ -393,7 +545,8 @@ int neap_buffer_reserve(uint32_t slot, uint32_t gen, uint32_t n);
 int neap_buffer_set(uint32_t slot, uint32_t gen, uint32_t offset, int number, double value);
 int neap_buffer_set_bits(uint32_t slot, uint32_t gen, uint32_t offset, int number, uint64_t bits);
 
-/* The first piece, as a slice; the buffer keeps the others. Returns 1, or 0 when it is empty.
+/* The first piece, as a slice; the buffer keeps the others. Returns 1, or 1 + NEAP_NOTE, or 0 when
+ * it is empty.
  * own: returns owned.  err: STALE. */
 int neap_buffer_take(uint32_t slot, uint32_t gen, struct neap_handle *slice);
 

@@ -14,14 +14,14 @@ local C_LAYERS = { "neap.h", "base", "scan", "iobuf", "net", "host" }
 -- file that no other layer names belongs: the servers and clients over codecs.
 local LUA_LAYERS = {
   { name = "contract", "abi", "errors", "check", "format", "bytes" },
-  { name = "buffers", "collector", "slice", "view", "put", "pool", "allocator", "buffer",
-    "reader" },
+  { name = "buffers", "collector", "site", "slice", "walk", "view", "put", "pool", "allocator",
+    "buffer", "reader" },
   { name = "scheduler", "wait", "loop", "task", "scope", "timer", "channel", "log" },
   { name = "network", "net", "stream", "listener", "udp", "unix", "tls", "dns", "address" },
   { name = "codecs", "codec/", never = { network = true, scheduler = true } },
   { name = "servers and clients", rest = true },
-  { name = "operations", "ops", "metrics", "guard", "leaks", "inspector", "testing",
-    "process" },
+  { name = "operations", "ops", "metrics", "guard", "leaks", "profile", "stats", "inspector",
+    "cost", "testing", "process" },
   { name = "the whole", "init" },
   { name = "the command", "prompt", "command" },
 }

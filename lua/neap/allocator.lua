@@ -12,6 +12,8 @@ local out_t = abi.out_t
 local allocator_t = ffi.typeof("struct neap_lua_allocator")
 local handle_t = ffi.typeof("struct neap_handle")
 local cast = ffi.cast
+local band = require("bit").band
+local NOTE, STEP = C.NEAP_NOTE, C.NEAP_STEP
 
 local U32 = 0xffffffff
 local type = type
@@ -38,9 +40,11 @@ function M.new(pool, reserve)
   return ffi.gc(allocator_t(made.slot, made.gen), C.neap_allocator_finalize)
 end
 
--- No turn of the loop need come before the memory of others is needed.
-local function made_late(handle)
-  collector.step()
+-- A step of the collector may be due: no turn of the loop need come before the memory of others is
+-- needed.
+local function made(handle, wishes)
+  if band(wishes, NOTE) ~= 0 then slice.made(handle) end
+  if band(wishes, STEP) ~= 0 then collector.step() end
   return handle
 end
 
@@ -56,7 +60,7 @@ function Allocator:alloc(n)
   local code = C.neap_allocator_alloc(self.slot, self.gen, n < U32 and n or U32,
     cast(out_t, handle))
   if code == 0 then return handle end
-  if code == 1 then return made_late(handle) end
+  if code > 0 then return made(handle, code) end
   slice.retire(handle)
   return errors.failure(("allocator:alloc of %d bytes"):format(n), code)
 end
@@ -72,7 +76,7 @@ function Allocator:copy(bytes)
   local handle = slice.fresh()
   local code = C.neap_allocator_copy(self.slot, self.gen, bytes, #bytes, cast(out_t, handle))
   if code == 0 then return handle end
-  if code == 1 then return made_late(handle) end
+  if code > 0 then return made(handle, code) end
   slice.retire(handle)
   return errors.failure(("allocator:copy of %d bytes"):format(#bytes), code)
 end

@@ -218,7 +218,8 @@ function Buffer:take()
   while true do
     local handle = slice.fresh()
     local code = C.neap_buffer_take(self.slot, self.gen, cast(abi.out_t, handle))
-    if code == 1 then
+    if code > 0 then
+      if code > 1 then slice.made(handle) end
       pieces[#pieces + 1] = handle
     else
       slice.retire(handle)

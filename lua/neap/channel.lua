@@ -16,6 +16,7 @@ local task = require("neap.task")
 local C = abi.C
 local CLOSED, CANCELLED, TIMEOUT = C.NEAP_E_CLOSED, C.NEAP_E_CANCELLED, C.NEAP_E_TIMEOUT
 local LIMIT, STALE = C.NEAP_E_LIMIT, C.NEAP_E_STALE
+local SEND, RECEIVE = C.NEAP_DEED_SEND, C.NEAP_DEED_RECEIVE
 local OK = 1 -- what an entry waited for has happened
 local ROOM_MAX = 2 ^ 24
 local is_slice, move = slice.is_slice, slice.move
@@ -178,11 +179,16 @@ local function wait_in(queue, item, seconds, co, yieldable)
   return served, got
 end
 
+local function received(item)
+  if is_slice(item) then slice.passes(item, RECEIVE) end
+  return item
+end
+
 -- The value as the channel holds it.
 local function own(x, what)
   if not is_slice(x) then return x end
-  local moved = move(x)
-  if not moved then check.raise(what .. ": x is a slice that was released or taken before") end
+  local moved = move(x, SEND)
+  if not moved then check.raise(what .. ": x is a slice that " .. slice.stale_text(x)) end
   return moved
 end
 
@@ -221,11 +227,11 @@ function Channel:receive(seconds)
   check_channel(self, "receive")
   check.seconds_or_nil(seconds, "channel:receive: seconds")
   local item = take(self)
-  if item ~= nil then return item end
+  if item ~= nil then return received(item) end
   local code = CLOSED
   if not self.closed then
     code, item = wait_in(self.receivers, false, seconds, running(), isyieldable())
-    if code == OK then return item end
+    if code == OK then return received(item) end
   end
   return errors.failure("channel:receive", code)
 end
@@ -303,7 +309,7 @@ end
 local function ready(i, case, kind)
   if kind == "neap.channel" then
     local item = take(case)
-    if item ~= nil then return i, item end
+    if item ~= nil then return i, received(item) end
     if case.closed then return failed(i, CLOSED) end
   elseif kind == "send" then
     local channel = case[1]
@@ -346,7 +352,7 @@ local function result_of(index, code, kind, item)
   end
   if code ~= OK then return failed(index, code) end
   if kind == "send" then return index, true end
-  return index, item
+  return index, received(item)
 end
 
 local function first_ready(cases, of)

@@ -16,11 +16,16 @@ function M.chunk_name(what)
   return here .. what
 end
 
+--- Is a function, of which getinfo tells `what` and `source`, one of C or of neap?
+function M.is_own(info)
+  return info.what == "C" or info.source:sub(1, #here) == here
+end
+
 --- Raise a mistake of the script, at its own line: the innermost one outside of neap.
 function M.raise(message)
   local level = 2
   local info = debug.getinfo(level, "S")
-  while info and (info.what == "C" or info.source:sub(1, #here) == here) do
+  while info and M.is_own(info) do
     level = level + 1
     info = debug.getinfo(level, "S")
   end

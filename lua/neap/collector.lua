@@ -14,6 +14,7 @@ local collectgarbage, pcall = collectgarbage, pcall
 local M = {}
 
 local failed = function() end
+local trace -- --gc-trace: begin() before a step, finish() after it
 
 --- What is done with the error of a finalizer, which would else come up in whoever is at work
 --- when the collector runs.
@@ -25,24 +26,86 @@ end
 --- nothing: the collector is not running then.
 function M.step()
   if not collectgarbage("isrunning") then return end
+  if trace then trace.begin() end
   C.neap_collector_begin()
   repeat
     local ok, ended = pcall(collectgarbage, "step", 0)
     if not ok then failed(ended) end
   until not C.neap_collector_goes_on(ok and ended)
+  if trace then trace.finish() end
 end
 
-local names = { "bytes_held", "bytes_base", "steps", "cycles", "spent_us", "longest_us" }
+local names = { "bytes_held", "bytes_base", "steps", "cycles", "spent_us", "longest_us",
+  "finalizers" }
 
 --- What hangs on handles of slices, buffers and allocators, and what Lua's collector has done
 --- because of it: `bytes_held` now, and `bytes_base` when its last cycle ended; `steps`, the
---- `cycles` that they ended, `spent_us` (microseconds) in all, and `longest_us` in one.
+--- `cycles` that they ended, `spent_us` (microseconds) in all, and `longest_us` in one; and the
+--- `finalizers` of handles that it has run.
 --- @return table<string, number> counters as of now
 function M.stats()
   local stats, result = stats_t(), {}
   C.neap_collector_stats(stats)
   for i = 1, #names do result[names[i]] = tonumber(stats[names[i]]) end
   return result
+end
+
+-- ---- --gc-trace ----
+
+local LINE = "gc %d: lua %.0f -> %.0f, handles %.0f -> %.0f bytes, %.0f finalizers, %s\n"
+
+-- Something that is garbage at once: its finalizer runs once in each cycle, after those of what is
+-- younger. It puts the next one there.
+local function each_cycle(fn)
+  local function arm()
+    ffi.gc(stats_t(), function()
+      arm()
+      fn()
+    end)
+  end
+  arm()
+end
+
+local function lua_bytes() return collectgarbage("count") * 1024 end
+
+--- Writes a line for each cycle of the collector to standard error: the bytes of Lua's own memory
+--- before and after, those that hang on handles before and after, how many finalizers of handles
+--- ran, and the milliseconds of the steps that neap took for it. `before` is what was there when
+--- neap took the first of these; of a cycle without such steps, what was there after the last.
+function M.trace()
+  if trace then return end
+  local now = M.stats()
+  local count, stepping, ended = 0, false, false
+  local lua, handles, finalizers = lua_bytes(), now.bytes_held, now.finalizers
+  local steps, spent_us = now.steps, now.spent_us
+
+  local function tell()
+    local stats, bytes = M.stats(), lua_bytes()
+    count = count + 1
+    local taken = stats.steps - steps
+    local text = LINE:format(count, lua, bytes, handles, stats.bytes_held,
+      stats.finalizers - finalizers, taken == 0 and "by Lua itself, not timed"
+        or ("%.3f ms in %d steps"):format((stats.spent_us - spent_us) / 1000, taken))
+    C.neap_log_write(text, #text)
+    lua, handles, finalizers = bytes, stats.bytes_held, stats.finalizers
+    steps, spent_us, ended = stats.steps, stats.spent_us, false
+  end
+
+  trace = {
+    begin = function()
+      stepping = true
+      local stats = M.stats()
+      if stats.steps == steps then lua, handles = lua_bytes(), stats.bytes_held end
+    end,
+    finish = function()
+      stepping = false
+      if ended then tell() end
+    end,
+  }
+  each_cycle(function()
+    ended = true
+    if not stepping then tell() end
+  end)
 end
 
 C.neap_collector_start()

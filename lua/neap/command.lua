@@ -6,6 +6,8 @@ local ffi = require("ffi")
 ffi.cdef("const char *neap_host_header(void);")
 ffi.cdef((ffi.string(ffi.C.neap_host_header()):gsub("const char %*neap_host_header%(void%);", "")))
 
+local abi = require("neap.abi")
+local collector = require("neap.collector")
 local task = require("neap.task")
 local neap = require("neap")
 local guard = require("neap.guard")
@@ -25,9 +27,12 @@ options, as those of lua and luajit:
   --         no more options
   -          run standard input, no more options
 and neap's own:
-  --stats    print counters to standard error at exit
+  --leaks=level  who made what was forgotten: off, sample (the default),
+                 touch (and where it passed), all
+  --gc-trace     a line for each cycle of Lua's collector
+  --stats        print counters to standard error at exit
   --guard=REPORT[,ABORT]  seconds until a task that gives no control back is told of, and until the
-             process aborts (2,0; 0: never)
+                 process aborts (2,0; 0: never)
   --stop-timeout=SECONDS  for what runs when a signal ends the program (2)
   -h, --help print this
 ]=]
@@ -100,6 +105,7 @@ local flags_of = {
   ["-h"] = { "help" },
   ["--help"] = { "help" },
   ["--stats"] = { "stats" },
+  ["--gc-trace"] = { "gc_trace" },
 }
 
 -- Options with a value: --name=value. Each returns what is wrong, if anything is.
@@ -110,7 +116,13 @@ end
 
 local guarded = false
 
+local LEVELS = { off = true, sample = true, touch = true, all = true }
+
 local values_of = {
+  ["--leaks"] = function(text)
+    if not LEVELS[text] then return "needs a level: off, sample, touch or all" end
+    neap.leaks_level(text)
+  end,
   ["--guard"] = function(text)
     guarded = true
     if not guard.configure(text) then return "needs seconds, as in 2,10" end
@@ -217,6 +229,14 @@ local function run_main(main, interactive)
   return failed, stopped
 end
 
+-- What nobody refers to any more was forgotten; the rest is still there.
+local function report_leaks()
+  if neap.leaks_level() ~= "off" then
+    for _ = 1, 2 do pcall(collectgarbage) end -- a finalizer may raise, or leave something behind
+  end
+  abi.C.neap_ledger_report()
+end
+
 local function leave_prompt()
   task.start(task.stop, {})
   task.run_until()
@@ -235,15 +255,16 @@ return function(words)
   end
   if not guarded and not line.test then guard.start() end
   if line.stats then host.neap_host_stats_at_exit() end
+  if line.gc_trace then collector.trace() end
   local has_script = line.script <= #words
   if not has_script then without_script(line) end
   _G.arg = arguments_of(words, line.script)
   local main = function() return run_line(line, _G.arg, has_script) end
   local failed, stopped = run_main(main, line.interactive)
-  if failed then return 1 end
-  if line.interactive and not stopped then
+  if line.interactive and not failed and not stopped then
     prompt.run()
     leave_prompt()
   end
-  return 0
+  report_leaks()
+  return failed and 1 or 0
 end

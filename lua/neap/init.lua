@@ -13,16 +13,20 @@ local buffer = require("neap.buffer")
 local channel = require("neap.channel")
 local collector = require("neap.collector")
 local guard = require("neap.guard")
+local leaks = require("neap.leaks")
 local log = require("neap.log")
 local net = require("neap.net")
 local pool = require("neap.pool")
 local process = require("neap.process")
+local profile = require("neap.profile")
 local reader = require("neap.reader")
 local scope = require("neap.scope")
 local serve = require("neap.serve")
 local slice = require("neap.slice")
+local stats = require("neap.stats")
 local task = require("neap.task")
 local timer = require("neap.timer")
+local walk = require("neap.walk")
 
 --- What `require "neap"` gives.
 --- @class neap
@@ -39,6 +43,11 @@ local M = {
   slice = slice.of_string,
   coalesce = slice.coalesce,
   collector_stats = collector.stats,
+  stats = stats.stats,
+  leaks = leaks.leaks,
+  leaks_level = leaks.level,
+  pins = walk.pins,
+  profile = profile.write,
   run = task.run,
   stop = task.stop,
   spawn = task.spawn,

@@ -33,6 +33,10 @@ local in_turns = false -- the loop runs inside a wait that is outside of all tas
 
 local handlers = {} -- what to do with an entry, by enum neap_readiness
 local before_poll
+local on_forgotten = function() end
+
+--- Calls fn() at the end of each turn in which the collector has found a slice that was forgotten.
+function M.on_forgotten(fn) on_forgotten = fn end
 
 --- Register what a kind of readiness does. @param fn fun(slot: integer)
 function M.on_ready(what, fn)
@@ -99,6 +103,7 @@ local function turn(block)
   run_queue()
   C.neap_loop_flush(loop)
   if C.neap_collector_due(true) then collector.step() end
+  if C.neap_ledger_news() then on_forgotten() end
   slice.reclaim()
 end
 

@@ -202,8 +202,8 @@ local function queue_one(self, x, above_high, what)
     check.raise(what .. " must be a string, a slice, a view or a list of them, got " .. type(x))
   end
   local code = C.neap_stream_write(self.slot, self.gen, x.slot, x.gen, above_high)
-  if code == STALE then check.raise(what .. " is a slice that was released or taken before") end
-  if code ~= BUSY then slice.retire(x) end
+  if code == STALE then check.raise(what .. " is a slice that " .. slice.stale_text(x)) end
+  if code ~= BUSY then slice.given(x, C.NEAP_DEED_WRITE) end
   return code
 end
 
@@ -224,7 +224,7 @@ local function check_list(list, what)
     else
       local size = C.neap_slice_size(x.slot, x.gen)
       if size < 0 or named[x.slot] then
-        wrong = wrong or ("[%d] is a slice that was released or taken before"):format(i)
+        wrong = wrong or ("[%d] is a slice that %s"):format(i, slice.stale_text(x))
       end
       named[x.slot] = true
       bytes = bytes + size

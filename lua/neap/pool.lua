@@ -10,6 +10,7 @@ local pool_t = ffi.typeof("struct neap_lua_pool")
 local options_t = ffi.typeof("struct neap_pool_options")
 local stats_t = ffi.typeof("struct neap_pool_stats")
 local handle_t = ffi.typeof("struct neap_handle")
+local use = ffi.new("uint64_t[2]")
 
 local M = {}
 
@@ -136,14 +137,26 @@ for name in ffi.string(C.neap_header()):match("struct neap_pool_stats (%b{})")
 end
 
 --- The counters, by name, as numbers: what was made, reused, is live and is held now, how slices
---- ended, why bufs were given back. `struct neap_pool_stats` in src/neap.h says what each is.
+--- ended, why bufs were given back. `struct neap_pool_stats` in src/neap.h says what each is; and
+--- bytes_payload (of the live slices), bytes_pinned (what their bufs hold beyond them).
 --- @return table<string, number> counters as of now
 function Pool:stats()
   check_self(self, "stats")
   local stats, result = stats_t(), {}
   C.neap_pool_stats(self.slot, self.gen, stats)
   for _, name in ipairs(stat_names) do result[name] = tonumber(stats[name]) end
+  C.neap_pool_use(self.slot, self.gen, use, use + 1)
+  result.bytes_payload, result.bytes_pinned = tonumber(use[0]), tonumber(use[1])
   return result
+end
+
+--- What is live in it, for tools.
+--- @return table[] bufs of each: bytes · holders (slices, readers, allocators) · unread (bytes
+--- that a reader still holds) · slices: of each free, base, bound (offsets in the buf), queued (by
+--- neap, to be sent), and if it is watched (neap.leaks_level) made_at and last
+function Pool:walk()
+  check_self(self, "walk")
+  return require("neap.walk").pool(self.slot, self.gen)
 end
 
 --- An allocator of this pool.

@@ -15,7 +15,7 @@ local view = require("neap.view")
 
 local C = abi.C
 local out_t, cast = abi.out_t, ffi.cast
-local fresh, unused = slice.fresh, slice.unused
+local fresh, unused, noted = slice.fresh, slice.unused, slice.made
 local whole = check.whole
 local AGAIN, OK = C.NEAP_E_AGAIN, C.NEAP_OK
 local EOF = C.NEAP_E_EOF
@@ -78,6 +78,7 @@ function M.install(methods, kind)
     local code = C.neap_reader_read(self.reader_slot, self.reader_gen, n < U32 and n or U32,
       cast(out_t, handle))
     if code == OK then return handle end
+    if code > OK then return noted(handle) end
     unused(handle)
     if code == AGAIN then
       local co, yieldable = running(), isyieldable()
@@ -101,6 +102,7 @@ function M.install(methods, kind)
     local code = C.neap_reader_read_any(self.reader_slot, self.reader_gen, max < U32 and max or U32,
       cast(out_t, handle))
     if code == OK then return handle end
+    if code > OK then return noted(handle) end
     unused(handle)
     if code == AGAIN then
       local co, yieldable = running(), isyieldable()
@@ -115,6 +117,7 @@ function M.install(methods, kind)
     local code = C.neap_reader_read_until(self.reader_slot, self.reader_gen, delimiter,
       #delimiter, max, inclusive, cast(out_t, handle))
     if code == OK then return handle end
+    if code > OK then return noted(handle) end
     unused(handle)
     if code == AGAIN then
       local co, yieldable = running(), isyieldable()
@@ -217,6 +220,7 @@ function M.install(methods, kind)
     local code = C.neap_reader_read_any(self.reader_slot, self.reader_gen, U32,
       cast(out_t, handle))
     if code == OK then return handle end
+    if code > OK then return noted(handle) end
     unused(handle)
     if code == AGAIN then
       local co, yieldable = running(), isyieldable()

@@ -12,10 +12,12 @@ local check = require("neap.check")
 local common = require("neap.bytes")
 local errors = require("neap.errors")
 local format = require("neap.format")
+local site = require("neap.site")
 
 local C = abi.C
 local out_t = abi.out_t
 local band = bit.band
+local NOTE, PASS, KEEP_HANDLE = C.NEAP_NOTE, C.NEAP_NOTE_PASS, C.NEAP_KEEP
 local slice_t = ffi.typeof("struct neap_lua_slice")
 local istype, cast, attach = ffi.istype, ffi.cast, ffi.gc
 local finalize = C.neap_slice_finalize
@@ -48,18 +50,32 @@ local head, tail = 0, 0
 
 for i = 0, MASK do ring[i] = false end
 
---- The handle's slice is gone.
-local function retire(handle)
+local reuses = true  -- handles; not at the levels touch and all
+local watches = false -- where slices pass: at these levels
+local spare = false   -- at these levels: a handle that has named nothing yet
+
+local function rest(handle)
   if tail - head >= RING then return end
   ring[band(tail, MASK)] = handle
   tail = tail + 1
 end
 
+--- The handle's slice is gone.
+local function retire(handle)
+  if reuses then rest(handle) else attach(handle, nil) end
+end
+
 -- Many at a time: what is compiled while a program warms up is then the path of later, which
 -- takes from the ring, and not the one that makes handles.
 local function refill()
+  if not reuses then
+    head, tail = 0, 0 -- what rests is older
+    local handle = spare or attach(slice_t(), finalize)
+    spare = false
+    return rest(handle)
+  end
   for _ = 1, KEEP + REFILL - (tail - head) do
-    retire(attach(slice_t(), finalize))
+    rest(attach(slice_t(), finalize))
   end
 end
 
@@ -75,6 +91,10 @@ end
 
 --- A fresh handle that was not needed goes back to where it came from.
 local function unused(handle)
+  if not reuses then
+    spare = handle
+    return
+  end
   if tail - head >= RING then return end
   head = head - 1
   ring[band(head, MASK)] = handle
@@ -87,16 +107,63 @@ end
 
 M.fresh, M.retire, M.unused, M.is_slice = fresh, retire, unused, is_slice
 
+-- ---- who made it, where it passes ----
+
+--- Which slices are watched from now on (enum neap_leaks).
+function M.set_level(level)
+  C.neap_ledger_set_level(level)
+  watches = level > C.NEAP_LEAKS_SAMPLE
+  if reuses ~= watches then return end
+  reuses, spare, head, tail = not watches, false, 0, 0
+  for i = 0, MASK do ring[i] = false end
+end
+
+--- C wants to know who made a slice.
+--- @param handle neap.Slice
+--- @return neap.Slice handle
+function M.made(handle)
+  site.born(handle)
+  return handle
+end
+
+--- A slice passes the caller of neap, at the levels that look.
+function M.passes(handle, deed)
+  if watches and C.neap_ledger_wants(handle.slot, handle.gen) == 1 then site.pass(handle, deed) end
+end
+
+--- C has taken a slice: its handle is stale.
+function M.given(handle, deed)
+  if watches and deed then site.ended(handle, deed) end
+  retire(handle)
+end
+
+-- A slice that was made of another one.
+local function made_of(other, handle, wishes, deed)
+  if band(wishes, NOTE) ~= 0 then site.born(handle) end
+  if band(wishes, PASS) ~= 0 then site.pass(other, deed) end
+  return handle
+end
+
 -- ---- failures ----
 
-local function text_of(code)
-  if code == C.NEAP_E_STALE then return "the slice was released or taken before" end
+--- What is wrong with a stale handle, as the end of a sentence.
+function M.stale_text(handle)
+  return "was released or taken before" .. site.end_of(handle)
+end
+
+local function text_of(code, self)
+  if code == C.NEAP_E_STALE then return "the slice " .. M.stale_text(self) end
   return errors.text(code)
 end
 
+-- Of two handles one is stale.
+local function stale_of(a, b)
+  return C.neap_slice_size(a.slot, a.gen) < 0 and a or b
+end
+
 --- Raise for a negative result; the public function called this.
-local function misuse(name, code)
-  check.raise("slice:" .. name .. ": " .. text_of(code))
+local function misuse(name, code, self)
+  check.raise("slice:" .. name .. ": " .. text_of(code, self))
 end
 
 local function check_self(self, name)
@@ -113,10 +180,10 @@ local function check_slice(x, what)
 end
 
 -- Memory or a limit is the outside world's failure.
-local function outcome(code, name)
+local function outcome(code, name, self)
   if code == C.NEAP_E_STALE or code == C.NEAP_E_RANGE or code == C.NEAP_E_READ_ONLY
     or code == C.NEAP_E_OVERLAP then
-    check.raise("slice:" .. name .. ": " .. text_of(code))
+    misuse(name, code, self)
   end
   return errors.failure("slice:" .. name, code)
 end
@@ -128,8 +195,10 @@ end
 function Slice:release()
   check_self(self, "release")
   local code = C.neap_slice_release(self.slot, self.gen)
-  if code < 0 then misuse("release", code) end
-  retire(self)
+  if code == 0 then return rest(self) end
+  if code < 0 then misuse("release", code, self) end
+  if band(code, NOTE) ~= 0 then site.ended(self, C.NEAP_DEED_RELEASE) end
+  if band(code, KEEP_HANDLE) ~= 0 then attach(self, nil) else rest(self) end
 end
 
 --- A second owner of the same bytes, without a free prefix.
@@ -141,8 +210,9 @@ function Slice:retain()
   local clone = fresh()
   local code = C.neap_slice_retain(self.slot, self.gen, cast(out_t, clone))
   if code == 0 then return clone end
+  if code > 0 then return made_of(self, clone, code, C.NEAP_DEED_RETAIN) end
   retire(clone)
-  return outcome(code, "retain")
+  return outcome(code, "retain", self)
 end
 
 --- Cuts the first n bytes off as a slice of their own (the free prefix goes with them); the
@@ -157,11 +227,12 @@ function Slice:split(n)
   local front = fresh()
   local code = C.neap_slice_split(self.slot, self.gen, n, cast(out_t, front))
   if code == 0 then return front end
+  if code > 0 then return made_of(self, front, code, C.NEAP_DEED_SPLIT) end
   retire(front)
   if code == C.NEAP_E_RANGE then
     check.raise(("slice:split: n is %d, but the slice has %d bytes"):format(n, #self))
   end
-  return outcome(code, "split")
+  return outcome(code, "split", self)
 end
 
 --- Copies the bytes (and the free prefix) into a small buf of their own, so that the large
@@ -172,7 +243,7 @@ function Slice:detach()
   check_self(self, "detach")
   local code = C.neap_slice_detach(self.slot, self.gen)
   if code >= 0 then return code end
-  return outcome(code, "detach")
+  return outcome(code, "detach", self)
 end
 
 -- ---- shape ----
@@ -183,7 +254,7 @@ function Slice:truncate_front(n)
   check_self(self, "truncate_front")
   check.whole(n, 0x1p53, "slice:truncate_front: n")
   local code = C.neap_slice_truncate_front(self.slot, self.gen, n < U32 and n or U32)
-  if code < 0 then misuse("truncate_front", code) end
+  if code < 0 then misuse("truncate_front", code, self) end
 end
 
 --- Drops n bytes at the back, for good. n beyond the size drops all.
@@ -192,7 +263,7 @@ function Slice:truncate_back(n)
   check_self(self, "truncate_back")
   check.whole(n, 0x1p53, "slice:truncate_back: n")
   local code = C.neap_slice_truncate_back(self.slot, self.gen, n < U32 and n or U32)
-  if code < 0 then misuse("truncate_back", code) end
+  if code < 0 then misuse("truncate_back", code, self) end
 end
 
 --- Grows the slice downward by n bytes of its free prefix.
@@ -202,7 +273,7 @@ function Slice:expand_front(n)
   check_self(self, "expand_front")
   check.whole(n, 0x1p53, "slice:expand_front: n")
   local code = C.neap_slice_expand_front(self.slot, self.gen, n < U32 and n or U32)
-  if code < 0 then misuse("expand_front", code) end
+  if code < 0 then misuse("expand_front", code, self) end
   return code == 1
 end
 
@@ -210,7 +281,7 @@ end
 function Slice:free_entire_prefix()
   check_self(self, "free_entire_prefix")
   local code = C.neap_slice_free_entire_prefix(self.slot, self.gen)
-  if code < 0 then misuse("free_entire_prefix", code) end
+  if code < 0 then misuse("free_entire_prefix", code, self) end
 end
 
 --- Releases prev; if it ends where this slice's free prefix starts, the prefix takes its
@@ -225,20 +296,22 @@ function Slice:release_previous(prev)
   if code == C.NEAP_E_RANGE then
     check.raise("slice:release_previous: prev is the slice itself")
   end
-  if code < 0 then misuse("release_previous", code) end
-  retire(prev)
+  if code < 0 then misuse("release_previous", code, stale_of(self, prev)) end
+  M.given(prev, C.NEAP_DEED_RELEASE)
   return code == 1
 end
 
 --- Another handle of the same slice; the one that the script has is stale. nil: it was before.
-function M.move(handle)
+--- @param deed? integer what the caller of neap does with it; nil: another one does
+function M.move(handle, deed)
   local moved = fresh()
   local code = C.neap_slice_move(handle.slot, handle.gen, cast(out_t, moved))
   if code < 0 then
     unused(moved)
     return nil
   end
-  retire(handle)
+  if code > 0 and deed then site.pass(moved, deed) end
+  M.given(handle, deed)
   return moved
 end
 
@@ -247,7 +320,7 @@ end
 function Slice:size()
   check_self(self, "size")
   local code = C.neap_slice_size(self.slot, self.gen)
-  if code < 0 then misuse("size", code) end
+  if code < 0 then misuse("size", code, self) end
   return code
 end
 
@@ -261,12 +334,12 @@ local function explain(self, name, offset, width)
     check.raise(("slice:%s: %d byte%s at offset %d reach past the slice's %d bytes"):format(name,
       width, width == 1 and "" or "s", offset, C.neap_slice_size(self.slot, self.gen)))
   end
-  check.raise("slice:" .. name .. ": " .. text_of(code))
+  misuse(name, code, self)
 end
 
 local function size_of(self, name)
   local size = C.neap_slice_size(self.slot, self.gen)
-  if size < 0 then check.raise("slice:" .. name .. ": " .. text_of(size)) end
+  if size < 0 then misuse(name, size, self) end
   return size
 end
 
@@ -275,14 +348,14 @@ end
 local function copy_of(self, offset, n)
   local room = n <= SMALL and small_room or chars_t(n)
   local code = C.neap_slice_copy_out(self.slot, self.gen, offset, n, room)
-  if code < 0 then check.raise("slice: " .. text_of(code)) end
+  if code < 0 then check.raise("slice: " .. text_of(code, self)) end
   return ffi.string(room, n)
 end
 
 local function find(self, bytes, from)
   local code = C.neap_slice_find(self.slot, self.gen, bytes, #bytes, from)
   if code >= 0 then return code end
-  if code ~= C.NEAP_E_EOF then check.raise("slice:find: " .. text_of(code)) end
+  if code ~= C.NEAP_E_EOF then misuse("find", code, self) end
   return nil
 end
 
@@ -312,7 +385,7 @@ local function set_failed(self, name, offset, width, value, code)
     explain(self, name, offset, width)
     check.raise(("slice:%s: %s does not fit"):format(name, tostring(value)))
   end
-  check.raise("slice:" .. name .. ": " .. text_of(code))
+  misuse(name, code, self)
 end
 
 for plain, number in pairs(common.numbers) do
@@ -426,8 +499,9 @@ function Slice:equals(x)
   else
     check_slice(x, "slice:equals: argument")
     code = C.neap_slice_equals_slice(self.slot, self.gen, x.slot, x.gen)
+    if code < 0 then misuse("equals", code, stale_of(self, x)) end
   end
-  if code < 0 then misuse("equals", code) end
+  if code < 0 then misuse("equals", code, self) end
   return code == 1
 end
 
@@ -444,10 +518,10 @@ function Slice:copy_from(x, offset)
   else
     check_slice(x, "slice:copy_from: source")
     local size = C.neap_slice_size(x.slot, x.gen)
-    if size < 0 then misuse("copy_from", size) end
+    if size < 0 then misuse("copy_from", size, x) end
     code = C.neap_slice_copy(self.slot, self.gen, offset, x.slot, x.gen, 0, size)
   end
-  if code < 0 then misuse("copy_from", code) end
+  if code < 0 then misuse("copy_from", code, self) end
 end
 
 -- ---- as a value ----
@@ -535,7 +609,8 @@ function M.coalesce(list, max_size)
   local left = C.neap_slice_coalesce(handles, count, max_size < U32 and max_size or U32, where)
   if left < 0 then
     check.raise(("neap.coalesce: element %d %s"):format(where[0] + 1,
-      left == C.NEAP_E_STALE and "was released or taken before" or "stands in the list twice"))
+      left == C.NEAP_E_STALE and M.stale_text(objects[where[0] + 1])
+        or "stands in the list twice"))
   end
   local kept = 0
   for i = 1, count do
@@ -544,7 +619,7 @@ function M.coalesce(list, max_size)
       kept = kept + 1
       rawset(list, kept, s)
     else
-      retire(s)
+      M.given(s, C.NEAP_DEED_MERGE)
     end
   end
   for i = kept + 1, count do rawset(list, i, nil) end
@@ -580,6 +655,7 @@ function M.of_string(bytes)
   local handle = fresh()
   local code = C.neap_foreign_slice(bytes, #bytes, anchor, cast(out_t, handle))
   if code == 0 then return handle end
+  if code > 0 then return M.made(handle) end
   anchors[anchor] = nil
   retire(handle)
   return errors.failure(("neap.slice of %d bytes"):format(#bytes), code)

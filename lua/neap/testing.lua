@@ -12,13 +12,16 @@
 local ffi = require("ffi")
 local abi = require("neap.abi")
 local check = require("neap.check")
+local cost = require("neap.cost")
+local leaks = require("neap.leaks")
 local net = require("neap.net")
 local slice = require("neap.slice")
 local task = require("neap.task")
+local walk = require("neap.walk")
 
 local C = abi.C
 local loop = task.loop
-local M = { pair = net.pair }
+local M = { pair = net.pair, allocates = cost.allocates, compiles = cost.compiles }
 
 local net_stats = ffi.new("struct neap_net_stats")
 local slice_stats = ffi.new("struct neap_slice_stats")
@@ -267,7 +270,24 @@ end
 
 local function snapshot()
   local live, bytes = slices()
-  return { things = inventory(), slices = live, bytes = bytes }
+  local known = {}
+  for _, s in ipairs(live > 0 and walk.slices() or {}) do known[s.slot] = s.gen end
+  return { things = inventory(), slices = live, bytes = bytes, known = known }
+end
+
+-- The lines that made the slices that were not there before, and how many each, in order.
+local function makers(before)
+  local counts, lines = {}, {}
+  for _, s in ipairs(walk.slices()) do
+    if before.known[s.slot] ~= s.gen and s.made_at then
+      counts[s.made_at] = (counts[s.made_at] or 0) + 1
+    end
+  end
+  for made_at, count in pairs(counts) do
+    lines[#lines + 1] = ("\n  %d made at %s"):format(count, made_at)
+  end
+  table.sort(lines)
+  return table.concat(lines)
 end
 
 local function slices_left(before)
@@ -275,7 +295,7 @@ local function slices_left(before)
   if live > before.slices then
     local count = live - before.slices
     return ("%d slice%s with %d bytes"):format(count, count == 1 and "" or "s",
-      math.max(0, bytes - before.bytes))
+      math.max(0, bytes - before.bytes)) .. makers(before)
   elseif live < before.slices then
     return ("%d slices fewer than before"):format(before.slices - live)
   end
@@ -408,7 +428,9 @@ end
 local function begin(given)
   spec_name = unnamed
   task.on_signal(ALARM, deadline_passed)
-  watches[#watches + 1] = { deadline = given.deadline, task = task.running(), before = snapshot() }
+  local before = snapshot()
+  watches[#watches + 1] = { deadline = given.deadline, task = task.running(), before = before,
+    level = leaks.level(given.leaks) }
   watch_deadline(given.deadline)
 end
 
@@ -422,6 +444,7 @@ local function finish(watch, settle_s)
   local stood = standing
   clock:release()
   local left = not excused and left_after_all(watch.before, settle_s) or nil
+  leaks.level(watch.level)
   C.neap_watchdog_set(0, 0, "")
   task.on_signal(ALARM, nil)
   if left or excused then
@@ -432,17 +455,19 @@ local function finish(watch, settle_s)
   return (left and left .. "\n" or "") .. "a clock that stands: release it"
 end
 
-local watch_options = { deadline = 5, settle = 4 }
+local watch_options = { deadline = 5, settle = 4, leaks = "all" }
 
 --- Has every spec of a describe block watched. One that takes too long fails, with where its tasks
 --- wait, whether or not the clock stands; if it does not even give control back, the process ends
 --- and names it. After each, the tasks, connections, listeners, descriptors and slices are as they
---- were before it, or it fails and names what was left (unless it has failed before it could clean
---- up). An after_each that cleans up is written before the call.
+--- were before it, or it fails and names what was left, slices with the lines that made them
+--- (unless it has failed before it could clean up). An after_each that cleans up is written before
+--- the call.
 --- @param before_each function busted's
 --- @param after_each function busted's
 --- @param options? table deadline: seconds that a spec may take (5) · settle: seconds after it in
---- which its connections and tasks must have ended (4)
+--- which its connections and tasks must have ended (4) · leaks: the level of watching slices in
+--- it ("all"; see neap.leaks_level)
 function M.watch(before_each, after_each, options)
   local given = check.options(options, watch_options, "neap.testing.watch")
   note_names()
@@ -457,5 +482,19 @@ function M.watch(before_each, after_each, options)
     end
   end)
 end
+
+-- As assertions of busted, where that is there; their messages are those of what raises.
+local function register_assertions()
+  local ok, assertions = pcall(require, "luassert")
+  if not ok then return end
+  for _, name in ipairs { "allocates", "compiles" } do
+    assertions:register("assertion", name, function(_, arguments)
+      M[name](arguments[1], arguments[2])
+      return true
+    end)
+  end
+end
+
+if package.loaded.luassert then register_assertions() end
 
 return abi.keep("neap.testing", M)

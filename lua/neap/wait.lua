@@ -509,6 +509,10 @@ function M.queue_after_turn()
   end
 end
 
+--- How many tasks wait, and how many will go on in this turn or the next.
+--- @return integer waiting, integer ready
+function M.counts() return waiting_count, last - first + 1 + #after_turn end
+
 --- Is there somebody to start or to wake before the loop may wait?
 function M.queued() return first <= last or #after_turn > 0 end
 

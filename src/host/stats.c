@@ -57,6 +57,13 @@ static const struct counter of_collector[] = {
     COUNTER(neap_collector_stats, bytes_held), COUNTER(neap_collector_stats, bytes_base),
     COUNTER(neap_collector_stats, steps),      COUNTER(neap_collector_stats, cycles),
     COUNTER(neap_collector_stats, spent_us),   COUNTER(neap_collector_stats, longest_us),
+    COUNTER(neap_collector_stats, finalizers),
+};
+
+static const struct counter of_ledger[] = {
+    COUNTER(neap_ledger_stats, slices), COUNTER(neap_ledger_stats, bytes),
+    COUNTER(neap_ledger_stats, pinned), COUNTER(neap_ledger_stats, watched),
+    COUNTER(neap_ledger_stats, live),   COUNTER(neap_ledger_stats, missed),
 };
 
 static void print(const char *group, const struct counter *counters, size_t count,
@@ -75,13 +82,16 @@ static void print_all(void)
     struct neap_slice_stats slices;
     struct neap_net_stats net;
     struct neap_collector_stats collector;
+    struct neap_ledger_stats ledger;
     neap_pools_stats(&pools);
     neap_slice_stats(&slices);
     neap_net_stats(&net);
     neap_collector_stats(&collector);
+    neap_ledger_stats(&ledger);
     print("pools", of_pools, sizeof of_pools / sizeof of_pools[0], &pools);
     print("slices", of_slices, sizeof of_slices / sizeof of_slices[0], &slices);
     print("collector", of_collector, sizeof of_collector / sizeof of_collector[0], &collector);
+    print("forgotten", of_ledger, sizeof of_ledger / sizeof of_ledger[0], &ledger);
     print("net", of_net, sizeof of_net / sizeof of_net[0], &net);
 }
 

@@ -7,7 +7,7 @@
  * class that it needs: no mix of sizes wastes more than a fifth. */
 #include <string.h>
 
-#include "iobuf/slice.h"
+#include "iobuf/ledger.h"
 
 enum {
     ALLOCATORS_MAX = 1 << 20,
@@ -58,15 +58,6 @@ static void leave_buf(struct neap_allocator *a)
     a->buf = NULL;
 }
 
-static int cut(struct neap_allocator *a, struct neap_buf *buf, uint32_t at, uint32_t size,
-               struct neap_handle *handle)
-{
-    struct neap_slice *s = neap_slice_make(buf, at, at + a->reserve, at + size);
-    if (!s) return NEAP_E_MEMORY;
-    *handle = neap_slice_handle(s);
-    return NEAP_OK;
-}
-
 static int cut_own_buf(struct neap_allocator *a, uint32_t size, struct neap_handle *handle)
 {
     struct neap_buf *buf;
@@ -74,11 +65,13 @@ static int cut_own_buf(struct neap_allocator *a, uint32_t size, struct neap_hand
     int result =
         pool->classes ? neap_pool_take_small(pool, size, &buf) : neap_pool_take(pool, size, &buf);
     if (result < 0) return result;
-    result = cut(a, buf, 0, size, handle);
+    struct neap_slice *s = neap_slice_make(buf, 0, a->reserve, size);
     uint32_t rounded = pool->classes ? buf->capacity : neap_pool_rounded(pool, size);
-    if (result == NEAP_OK) pool->stats.bytes_wasted += rounded - size;
     neap_buf_release(buf); /* the slice, if there is one, has its own count */
-    return result;
+    if (!s) return NEAP_E_MEMORY;
+    pool->stats.bytes_wasted += rounded - size;
+    *handle = neap_slice_handle(s);
+    return neap_slice_born(s);
 }
 
 static int next_buf(struct neap_allocator *a, uint32_t size)
@@ -94,11 +87,15 @@ static int next_buf(struct neap_allocator *a, uint32_t size)
     return NEAP_OK;
 }
 
+/* The cursor moves first: what comes last is nearly always nothing but a return. */
 static inline int cut_next(struct neap_allocator *a, uint32_t size, struct neap_handle *handle)
 {
-    int result = cut(a, a->buf, a->cursor, size, handle);
-    if (result == NEAP_OK) a->cursor += size;
-    return result;
+    uint32_t at = a->cursor;
+    struct neap_slice *s = neap_slice_make(a->buf, at, at + a->reserve, at + size);
+    if (!s) return NEAP_E_MEMORY;
+    a->cursor = at + size;
+    *handle = neap_slice_handle(s);
+    return neap_slice_born(s);
 }
 
 /* Or shall the next buf begin with it? */
@@ -119,7 +116,8 @@ static __attribute__((noinline)) int alloc_elsewhere(struct neap_allocator *a, u
     bool own = wants_own_buf(a, size);
     int result = own ? cut_own_buf(a, size, handle) : next_buf(a, size);
     if (!own && result == NEAP_OK) result = cut_next(a, size, handle);
-    return result == NEAP_OK ? neap_collector_due(false) : result;
+    if (result < 0) return result;
+    return result | (neap_collector_due(false) ? NEAP_STEP : NEAP_OK);
 }
 
 int neap_allocator_alloc(uint32_t slot, uint32_t gen, uint32_t n, struct neap_handle *handle)
@@ -164,5 +162,6 @@ int neap_allocator_release(uint32_t slot, uint32_t gen)
 void neap_allocator_finalize(void *handle)
 {
     const struct neap_handle *h = handle;
+    neap_collector_finalized();
     neap_allocator_release(h->slot, h->gen);
 }

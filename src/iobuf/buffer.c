@@ -8,7 +8,7 @@
  * Limits: NEAP_BUF_MAX_BYTES in one buffer. Thread: the pool's. */
 #include <string.h>
 
-#include "iobuf/slice.h"
+#include "iobuf/ledger.h"
 #include "scan/number.h"
 
 enum { BUFFERS_MAX = 1 << 20 };
@@ -255,7 +255,7 @@ int neap_buffer_take(uint32_t slot, uint32_t gen, struct neap_handle *handle)
     while (b->first) {
         struct neap_slice *piece = pop_piece(b);
         *handle = neap_slice_handle(piece);
-        if (neap_slice_bytes_count(piece)) return 1;
+        if (neap_slice_bytes_count(piece)) return 1 + neap_slice_born(piece);
         neap_slice_end(piece, NEAP_DROPPED); /* a buf that reset() kept */
     }
     return 0;
@@ -301,5 +301,6 @@ int neap_buffer_release(uint32_t slot, uint32_t gen)
 void neap_buffer_finalize(void *handle)
 {
     const struct neap_handle *h = handle;
+    neap_collector_finalized();
     neap_buffer_release(h->slot, h->gen);
 }

@@ -11,6 +11,7 @@ enum {
 };
 
 uint64_t neap_held_by_handles;
+uint64_t neap_finalizers_run;
 static uint64_t next_at = UINT64_MAX; /* bytes held at which a step is due; no Lua: never */
 static uint64_t end_by = UINT64_MAX;  /* … and at which the cycle was to have ended */
 static uint64_t began_us;
@@ -85,4 +86,5 @@ void neap_collector_stats(struct neap_collector_stats *stats)
 {
     *stats = counts;
     stats->bytes_held = neap_held_by_handles;
+    stats->finalizers = neap_finalizers_run;
 }

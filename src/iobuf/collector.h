@@ -25,6 +25,14 @@
 /* bytes; ro but for the two functions below */
 extern __attribute__((visibility("hidden"))) uint64_t neap_held_by_handles;
 
+extern __attribute__((visibility("hidden"))) uint64_t neap_finalizers_run;
+
+/* The collector has run the finalizer of a handle. */
+static inline void neap_collector_finalized(void)
+{
+    neap_finalizers_run++;
+}
+
 /* A handle begins to hold the buf, or does so no longer. This is done for each slice, so the
  * count begins at -1: that the first one came, or the last one went, is then a flag that the
  * processor sets by itself. */

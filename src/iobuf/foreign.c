@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "base/mem.h"
-#include "iobuf/slice.h"
+#include "iobuf/ledger.h"
 
 static struct neap_buf *released_foreign;    /* wait for neap_foreign_next() */
 static struct neap_pool_stats foreign_stats; /* counted, not shown */
@@ -26,7 +26,7 @@ int neap_foreign_slice(const char *bytes, size_t size, uint32_t anchor, struct n
         return NEAP_E_MEMORY;
     }
     *handle = neap_slice_handle(s);
-    return NEAP_OK;
+    return neap_slice_born(s);
 }
 
 void neap_foreign_put(struct neap_buf *buf)

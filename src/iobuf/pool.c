@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "iobuf/collector.h"
 #include "iobuf/decay.h"
 #include "iobuf/slab.h"
 
@@ -411,6 +412,7 @@ int neap_pool_release(uint32_t slot, uint32_t gen)
 void neap_pool_finalize(void *handle)
 {
     const struct neap_handle *h = handle;
+    neap_collector_finalized();
     neap_pool_release(h->slot, h->gen);
 }
 

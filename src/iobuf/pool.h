@@ -39,7 +39,8 @@ enum {
 
 struct neap_slab {
     struct neap_pool *pool;
-    struct neap_slab *prev, *next; /* private: slabs of the same class with room */
+    struct neap_slab *prev, *next;    /* private: slabs of the same class with room */
+    struct neap_slab *before, *after; /* private: all slabs of the pool */
     uint8_t *mem;
     size_t mem_bytes;
     uint32_t class_index;
@@ -105,6 +106,7 @@ struct neap_pool {
     struct neap_buf *bins[NEAP_CLASS_COUNT];
     uint64_t bin_mask[NEAP_CLASS_COUNT / 64];  /* bins with a free buf */
     struct neap_slab *roomy[NEAP_CLASS_COUNT]; /* slabs with a buf to cut */
+    struct neap_slab *slabs;                   /* all */
     double decay_at_ms;
     uint64_t live_peak; /* bytes, in this window */
     uint64_t live_peaks[NEAP_DECAY_WINDOWS];

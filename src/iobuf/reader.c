@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/panic.h"
+#include "iobuf/ledger.h"
 #include "scan/find.h"
 #include "scan/number.h"
 
@@ -90,6 +91,7 @@ int neap_reader_release(uint32_t slot, uint32_t gen)
 void neap_reader_finalize(void *handle)
 {
     const struct neap_handle *h = handle;
+    neap_collector_finalized();
     neap_reader_release(h->slot, h->gen);
 }
 
@@ -301,7 +303,7 @@ static int cut(struct neap_reader *r, uint32_t n, uint32_t skip, struct neap_han
     if (!s) return NEAP_E_MEMORY;
     consume(r, n + skip);
     *handle = neap_slice_handle(s);
-    return NEAP_OK;
+    return neap_slice_born(s);
 }
 
 /* An empty slice needs a buf to be a view of. */
@@ -518,5 +520,5 @@ int neap_view_retain(const struct neap_view *view, struct neap_handle *handle)
     neap_slice_mark_clone(s); /* the bytes stay unread: they will be read out once more */
     *handle = neap_slice_handle(s);
     neap_reader_rest(r);
-    return NEAP_OK;
+    return neap_slice_born(s);
 }

@@ -68,9 +68,27 @@ static void unlist_roomy(struct neap_slab *slab)
     slab->listed = false;
 }
 
+static void enter(struct neap_slab *slab, struct neap_pool *pool)
+{
+    slab->pool = pool;
+    slab->after = pool->slabs;
+    if (slab->after) slab->after->before = slab;
+    pool->slabs = slab;
+}
+
+static void leave(struct neap_slab *slab)
+{
+    if (slab->before)
+        slab->before->after = slab->after;
+    else
+        slab->pool->slabs = slab->after;
+    if (slab->after) slab->after->before = slab->before;
+}
+
 static void destroy(struct neap_slab *slab)
 {
     if (slab->listed) unlist_roomy(slab);
+    leave(slab);
     neap_unpoison(slab->mem, slab->mem_bytes);
     neap_mem_unmap(slab->mem, slab->mem_bytes);
     neap_mem_free(slab);
@@ -88,7 +106,7 @@ static struct neap_slab *create(struct neap_pool *pool, uint32_t capacity, bool 
         neap_mem_free(slab);
         return NULL;
     }
-    slab->pool = pool;
+    enter(slab, pool);
     slab->capacity = capacity;
     slab->count = count;
     slab->class_index = neap_class_below(capacity);

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/panic.h"
+#include "iobuf/ledger.h"
 
 struct neap_slots neap_slices = NEAP_SLOTS(struct neap_slice, NEAP_SLICES_MAX);
 static struct neap_slice_stats counts;
@@ -36,7 +37,7 @@ static inline void leave_list(struct neap_slice *s, struct neap_buf *buf)
 }
 
 /* The buf keeps the count that the slice had. */
-static void unlink_extent(struct neap_slice *s, struct neap_buf *buf)
+static inline void unlink_extent(struct neap_slice *s, struct neap_buf *buf)
 {
     leave_list(s, buf);
     buf->clones -= s->clone;
@@ -83,6 +84,7 @@ struct neap_slice *neap_slice_make(struct neap_buf *buf, uint32_t free, uint32_t
     s->base = base;
     s->bound = bound;
     s->queued = 0;
+    s->track = 0;
     s->clone = false;
     s->owned = false;
     s->still = false;
@@ -103,8 +105,10 @@ static inline void count_ending(struct neap_pool_stats *stats, enum neap_slice_e
     }
 }
 
-/* Inlined where the ending is known: most slices end in neap_slice_release(). */
-static inline void end(struct neap_slice *s, enum neap_slice_ending ending, bool held)
+/* Inlined where the ending is known: most slices end in neap_slice_release(). One that is watched
+ * has left the ledger before. */
+static inline __attribute__((always_inline)) void end(struct neap_slice *s,
+                                                      enum neap_slice_ending ending, bool held)
 {
     struct neap_buf *buf = s->buf;
     count_ending(buf->stats, ending);
@@ -114,9 +118,20 @@ static inline void end(struct neap_slice *s, enum neap_slice_ending ending, bool
     neap_buf_release(buf); /* buf and its pool may be gone after this call */
 }
 
+static __attribute__((noinline)) int end_watched(struct neap_slice *s,
+                                                 enum neap_slice_ending ending)
+{
+    int wishes = neap_ledger_end(s, ending);
+    end(s, ending, !s->owned);
+    return wishes;
+}
+
 void neap_slice_end(struct neap_slice *s, enum neap_slice_ending ending)
 {
-    end(s, ending, !s->owned);
+    if (__builtin_expect(s->track, 0))
+        end_watched(s, ending);
+    else
+        end(s, ending, !s->owned);
 }
 
 int neap_slice_stale(void)
@@ -132,6 +147,7 @@ int neap_slice_release(uint32_t slot, uint32_t gen)
         counts.double_releases++;
         return NEAP_E_STALE;
     }
+    if (__builtin_expect(s->track, 0)) return end_watched(s, NEAP_RELEASED);
     end(s, NEAP_RELEASED, true); /* a handle found it */
     return NEAP_OK;
 }
@@ -139,8 +155,11 @@ int neap_slice_release(uint32_t slot, uint32_t gen)
 void neap_slice_finalize(void *handle)
 {
     const struct neap_handle *h = handle;
+    neap_collector_finalized();
     struct neap_slice *s = neap_slice_of(h->slot, h->gen);
-    if (s) neap_slice_end(s, NEAP_COLLECTED);
+    if (!s) return;
+    neap_ledger_forget(s);
+    neap_slice_end(s, NEAP_COLLECTED);
 }
 
 void neap_slice_stats(struct neap_slice_stats *stats)
@@ -206,6 +225,12 @@ int neap_slice_size(uint32_t slot, uint32_t gen)
     return s ? (int)neap_slice_bytes_count(s) : neap_slice_stale();
 }
 
+/* The slice passed a place: is that to be noted? */
+static inline int passed(const struct neap_slice *s)
+{
+    return __builtin_expect(s->track, 0) && neap_ledger_touches(s) ? NEAP_NOTE_PASS : NEAP_OK;
+}
+
 int neap_slice_retain(uint32_t slot, uint32_t gen, struct neap_handle *handle)
 {
     struct neap_slice *s = neap_slice_of(slot, gen);
@@ -214,7 +239,7 @@ int neap_slice_retain(uint32_t slot, uint32_t gen, struct neap_handle *handle)
     if (!clone) return NEAP_E_MEMORY;
     neap_slice_mark_clone(clone);
     *handle = neap_slice_handle(clone);
-    return NEAP_OK;
+    return neap_slice_born(clone) | passed(s);
 }
 
 int neap_slice_split(uint32_t slot, uint32_t gen, uint32_t n, struct neap_handle *handle)
@@ -228,16 +253,17 @@ int neap_slice_split(uint32_t slot, uint32_t gen, uint32_t n, struct neap_handle
     if (s->clone) neap_slice_mark_clone(front);
     reshape(s, cut, cut, s->bound);
     *handle = neap_slice_handle(front);
-    return NEAP_OK;
+    return neap_slice_born(front) | passed(s);
 }
 
 int neap_slice_move(uint32_t slot, uint32_t gen, struct neap_handle *handle)
 {
     struct neap_slice *s = neap_slice_of(slot, gen);
     if (!s) return neap_slice_stale();
+    if (__builtin_expect(s->track, 0)) neap_ledger_rename(s);
     neap_slots_rename(&s->head); /* from one handle to another: it stays held by one */
     *handle = neap_slice_handle(s);
-    return NEAP_OK;
+    return passed(s);
 }
 
 static uint32_t at_most(uint32_t n, uint32_t most)
@@ -396,6 +422,7 @@ static uint32_t merge_run(const struct neap_handle *handles, uint32_t count, uin
         bool touches = s->buf == buf && s->free == bound && s->base == bound;
         if (!touches || s->bound > most) break;
         bound = s->bound;
+        if (__builtin_expect(s->track, 0)) neap_ledger_end(s, NEAP_TAKEN);
         row = join_row(s, h->slot, first, row);
         chain = neap_slots_chain(&s->head, h->slot, chain);
     }

@@ -31,6 +31,7 @@ struct neap_slice {
     uint32_t prev; /* private: slots of its neighbours in the buf's list, 0: none */
     uint32_t next;
     uint32_t queued;    /* for whoever owns it: slot of the next slice in a queue */
+    uint32_t track;     /* private to ledger.c: who watches it, 0: nobody */
     bool clone;         /* made by retain: may overlap another slice */
     bool owned;         /* by a queue of C: no handle holds it */
     bool still;         /* for whoever owns it: it must not move to another buf by itself */
@@ -102,9 +103,13 @@ static inline void neap_slice_grow(struct neap_slice *s, uint32_t n)
 void neap_slice_shift(struct neap_slice *s, uint32_t n);
 void neap_slice_shrink_to(struct neap_slice *s, uint32_t bound);
 
+/* private to ledger.c: a slice with a track is about to get another name. */
+void neap_ledger_rename(const struct neap_slice *s);
+
 /* The caller becomes the owner: the handle that named it is stale from now on. */
 static inline void neap_slice_own(struct neap_slice *s)
 {
+    if (__builtin_expect(s->track, 0)) neap_ledger_rename(s);
     neap_slots_rename(&s->head);
     s->owned = true;
     neap_buf_unhold(s->buf);

@@ -374,6 +374,7 @@ int neap_stream_close(uint32_t slot, uint32_t gen)
 void neap_stream_finalize(void *handle)
 {
     const struct neap_handle *h = handle;
+    neap_collector_finalized();
     if (neap_stream_close(h->slot, h->gen) == NEAP_OK) neap_net_counts.closed_forgotten++;
 }
 

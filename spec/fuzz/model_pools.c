@@ -135,6 +135,15 @@ static void allocator_create(void)
     model.allocator_count++;
 }
 
+/* One too large for the current buf, or for whose sake too much of that would be left behind. */
+static bool wants_own_buf(const struct model_allocator *a, uint32_t size)
+{
+    bool classes = a->pool->options.classes;
+    if (!a->buf) return classes && size > neap_pool_rounded(a->pool->real, 0);
+    if (size > a->capacity / 2) return true;
+    return classes && a->capacity - a->cursor > a->capacity / 8;
+}
+
 /* Where the next slice lies: in the current buf, in one of its own, or at the front of the next
  * current one. */
 static void expect_place(struct model_allocator *a, const struct model_slice *s, uint32_t size)
@@ -145,8 +154,13 @@ static void expect_place(struct model_allocator *a, const struct model_slice *s,
         a->cursor += size;
         return;
     }
-    CHECK(s->buf != a->buf && s->free == 0);
-    if (a->buf && size > a->capacity / 2) return;
+    CHECK(s->free == 0);
+    if (a->buf && s->buf == a->buf) { /* all slices of it had gone: it began anew */
+        CHECK(size <= a->capacity);
+        a->cursor = size;
+        return;
+    }
+    if (wants_own_buf(a, size)) return;
     a->buf = s->buf;
     a->capacity = pool_rounds(a->pool, size);
     a->cursor = size;

@@ -102,6 +102,21 @@ describe("LuaJIT compiles", function()
     ]])
   end)
 
+  it("decoding heads of HTTP", function()
+    assert_compiles([[
+      local http1 = require("neap.codec.http1")
+      local text = "GET /a?b HTTP/1.1\r\nHost: x\r\nAccept: */*\r\n\r\n"
+      local source = function() return text end
+      local reader = neap.reader(nil, source)
+      for _ = 1, 20000 do
+        local request, size = http1.decode_request(reader:peek(#text))
+        assert(request.path == "/a" and request.query == "b" and request.keep_alive)
+        assert(request:header("accept") == "*/*" and request.method == "GET")
+        reader:skip(size)
+      end
+    ]])
+  end)
+
   it("filling buffers", function()
     assert_compiles([[
       local buffer = neap.buffer()

@@ -43,7 +43,7 @@ local CHAPTERS = {
 }
 
 -- What an object is called in front of its methods, where that is not the class's own name.
-local SPOKEN = { connection = "conn" }
+local SPOKEN = { connection = "conn", httpmessage = "message", httpbody = "body" }
 
 -- Modules that a script requires by name, besides "neap". Others are known by their first
 -- comment, which shows how: require("neap.this")
@@ -135,6 +135,9 @@ local function exercise()
   require("neap.codec.frame").new {}
   require("neap.codec.line").new {}
   neap.pool({}):allocator():release()
+  local http1 = require("neap.codec.http1")
+  local head = "GET / HTTP/1.0\r\n\r\n"
+  http1.body(http1.decode_request(neap.reader(nil, function() return head end):peek(#head)))
   require("neap.testing").watch(nothing, nothing, {})
 end
 

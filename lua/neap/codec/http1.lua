@@ -22,8 +22,7 @@ local type, tonumber, tostring, setmetatable, pairs = type, tonumber, tostring, 
 local concat, min, max = table.concat, math.min, math.max
 local view_t = ffi.typeof("const struct neap_view *")
 local head_t, chunk_t = ffi.typeof("struct neap_http_head"), ffi.typeof("struct neap_http_chunk")
-local cast, istype = ffi.cast, ffi.istype
-local lua_view_t = view_module.new
+local cast, ffi_string = ffi.cast, ffi.string
 local AGAIN, STALE = C.NEAP_E_AGAIN, C.NEAP_E_STALE
 local REQUEST, RESPONSE, TRAILERS = tonumber(C.NEAP_HTTP_REQUEST), tonumber(C.NEAP_HTTP_RESPONSE),
   tonumber(C.NEAP_HTTP_TRAILERS)
@@ -84,9 +83,11 @@ end
 local head = head_t()
 local owner
 
--- What a message has for itself, in its array part: its other fields are the script's.
-local SOURCE, SIZE, KIND, FLAGS, VERSION, LENGTH, FRAMING = 1, 2, 3, 4, 5, 6, 7
+-- What a message has for itself, in its array part: its other fields are the script's. Of its view
+-- it has what that was made of, since the object may be another view by the time.
+local KEPT, SIZE, KIND, FLAGS, VERSION, LENGTH, FRAMING = 1, 2, 3, 4, 5, 6, 7
 local METHOD, STATUS, PATH = 8, 8, 9
+local READER_SLOT, READER_GEN, EPOCH, AT = 10, 11, 12, 13
 
 --- The head of a request or a response. It reads from the view that it was decoded from, until it
 --- is told to keep its bytes.
@@ -111,7 +112,7 @@ local METHOD, STATUS, PATH = 8, 8, 9
 local Message = {}
 
 local function check_self(self, name)
-  if type(self) ~= "table" or not self[SOURCE] then
+  if type(self) ~= "table" or not self[SIZE] then
     check.raise("message:" .. name .. ": called on " .. type(self) .. ", not on a message")
   end
 end
@@ -121,31 +122,43 @@ local function stale()
     .. "(message:keep() keeps it)")
 end
 
--- A script can put anything where a message has its view.
-local function pointer(source)
-  if not istype(lua_view_t, source) then stale() end
-  return cast(view_t, source)
+local place = ffi.new("struct neap_view")
+
+-- Where the head of a message is, for C.
+local function place_of(self)
+  place.slot, place.gen, place.epoch = self[READER_SLOT], self[READER_GEN], self[EPOCH]
+  place.at, place.size = self[AT], self[SIZE]
+  return place
 end
 
 -- The scan of a message is there.
 local function own(self)
   if owner == self then return end
   owner = nil
-  local source = self[SOURCE]
-  if type(source) == "string" then
-    if C.neap_http_scan(source, #source, self[KIND], head) < 0 then stale() end
-  elseif C.neap_view_http_scan(pointer(source), self[KIND], head) < 0 then
+  local kept = self[KEPT]
+  if kept then
+    if C.neap_http_scan(kept, #kept, self[KIND], head) < 0 then stale() end
+  elseif C.neap_view_http_scan(place_of(self), self[KIND], head) < 0 then
     stale()
   end
   owner = self
 end
 
+local chars_t = ffi.typeof("char[?]")
+local SMALL = 512 -- bytes that need no room of their own on their way to a Lua string
+local small_room = chars_t(SMALL)
+
 -- A part of the head.
 local function part_of(self, at, size)
   if size == 0 then return "" end
-  local source = self[SOURCE]
-  if type(source) == "string" then return (source:sub(at + 1, at + size)) end
-  return (source:str(at + 1, at + size))
+  local kept = self[KEPT]
+  if kept then return (kept:sub(at + 1, at + size)) end
+  local room, from = size <= SMALL and small_room or chars_t(size), self[AT]
+  if C.neap_view_copy(self[READER_SLOT], self[READER_GEN], self[EPOCH], from + self[SIZE],
+    from + at, size, room) < 0 then
+    stale()
+  end
+  return ffi_string(room, size)
 end
 
 local getters = {}
@@ -224,12 +237,12 @@ function getters.expects_other(self) return band(self[FLAGS], EXPECT) ~= 0 end
 function getters.upgrade(self) return band(self[FLAGS], UPGRADE) == UPGRADE end
 
 local function find(self, name, from)
-  local source = self[SOURCE]
-  if type(source) == "string" then
-    local i = C.neap_http_find(source, #source, head, name, #name, from)
+  local kept = self[KEPT]
+  if kept then
+    local i = C.neap_http_find(kept, #kept, head, name, #name, from)
     return i
   end
-  local i = C.neap_view_http_find(pointer(source), head, name, #name, from)
+  local i = C.neap_view_http_find(place_of(self), head, name, #name, from)
   if i == STALE then stale() end
   return i
 end
@@ -279,8 +292,7 @@ end
 --- @return neap.HttpMessage self
 function Message:keep()
   check_self(self, "keep")
-  local source = self[SOURCE]
-  if type(source) ~= "string" then self[SOURCE] = source:str(1, self[SIZE]) end
+  if not self[KEPT] then self[KEPT] = part_of(self, 0, self[SIZE]) end
   return self
 end
 
@@ -302,7 +314,7 @@ local metatable = {
 -- ---- decoding heads ----
 
 local function check_view(view, what)
-  if not istype(lua_view_t, view) then
+  if not view_module.is_view(view) then
     check.raise(what .. ": view must be a view, got " .. type(view))
   end
 end
@@ -353,8 +365,9 @@ function M.decode_request(view, most)
   local size, text, name, status = scan(view, REQUEST, most, "request")
   if not size then return nil, text, name, status end
   local flags, length = head.flags, head.length
-  local message = setmetatable({ view, size, REQUEST, flags, head.version, length,
-    request_framing(flags, length), methods[head.method] or false, false }, metatable)
+  local message = setmetatable({ false, size, REQUEST, flags, head.version, length,
+    request_framing(flags, length), methods[head.method] or false, false,
+    view.slot, view.gen, view.epoch, view.at }, metatable)
   owner = message
   if not message[METHOD] then
     message[METHOD] = part_of(message, head.method_at, head.method_size)
@@ -390,8 +403,9 @@ function M.decode_response(view, method, most)
   local size, text, name = scan(view, RESPONSE, most, "response")
   if not size then return nil, text, name end
   local flags, length, status = head.flags, head.length, head.status
-  local message = setmetatable({ view, size, RESPONSE, flags, head.version, length,
-    response_framing(status, flags, length, method), status, false }, metatable)
+  local message = setmetatable({ false, size, RESPONSE, flags, head.version, length,
+    response_framing(status, flags, length, method), status, false,
+    view.slot, view.gen, view.epoch, view.at }, metatable)
   owner = message
   return message, size
 end
@@ -434,7 +448,7 @@ local function decode_trailers(self, view, skip)
   end
   if head.count > 0 then
     self.trailers = setmetatable({ rest:str(1, size), size, TRAILERS, 0, 11, -1, "none", false,
-      false }, metatable)
+      false, 0, 0, 0, 0 }, metatable)
   end
   self.done = true
   return skip + size, 0

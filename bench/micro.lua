@@ -255,7 +255,7 @@ local http_head = table.concat({
   "Accept: text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8",
   "Accept-Language: ja,en-us;q=0.7,en;q=0.3", "Accept-Encoding: gzip,deflate",
   "Accept-Charset: Shift_JIS,utf-8;q=0.7,*;q=0.7", "Keep-Alive: 115", "Connection: keep-alive",
-  "Cookie: " .. ("x"):rep(59), "", "",
+  "Cookie: " .. ("x"):rep(90), "", "",
 }, "\r\n")
 assert(#http_head == 562)
 

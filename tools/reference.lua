@@ -27,6 +27,10 @@ local CHAPTERS = {
   { file = "serve", title = "Servers of messages" },
   { file = "codec/frame", title = "Codecs: frames" },
   { file = "codec/line", title = "Codecs: lines" },
+  { file = "http/init", title = "A server of HTTP" },
+  { file = "http/request", title = "Requests of HTTP" },
+  { file = "http/response", title = "Answers of HTTP" },
+  { file = "http/router", title = "Routers of HTTP" },
   { file = "task", title = "Tasks and time" },
   { file = "loop", title = "The loop" },
   { file = "guard", title = "The runaway guard" },
@@ -43,7 +47,8 @@ local CHAPTERS = {
 }
 
 -- What an object is called in front of its methods, where that is not the class's own name.
-local SPOKEN = { connection = "conn", httpmessage = "message", httpbody = "body" }
+local SPOKEN = { connection = "conn", httpmessage = "message", httpbody = "body",
+  httprequest = "request", httpout = "out", httprouter = "router" }
 
 -- Modules that a script requires by name, besides "neap". Others are known by their first
 -- comment, which shows how: require("neap.this")
@@ -139,6 +144,11 @@ local function exercise()
   local head = "GET / HTTP/1.0\r\n\r\n"
   http1.body(http1.decode_request(neap.reader(nil, function() return head end):peek(#head)))
   require("neap.testing").watch(nothing, nothing, {})
+  local http, request = require("neap.http"), require("neap.http.request")
+  http.serve("tcp://127.0.0.1:0", http.router(), {}):stop()
+  require("neap.http.response").out()
+  http1.request_decoder(request.methods, request.getters, #head)(
+    neap.reader(nil, function() return head end):peek(#head))
 end
 
 exercise()

@@ -88,6 +88,7 @@ local owner
 local KEPT, SIZE, KIND, FLAGS, VERSION, LENGTH, FRAMING = 1, 2, 3, 4, 5, 6, 7
 local METHOD, STATUS, PATH = 8, 8, 9
 local READER_SLOT, READER_GEN, EPOCH, AT = 10, 11, 12, 13
+-- 14 to 16 are free, for who serves requests.
 
 --- The head of a request or a response. It reads from the view that it was decoded from, until it
 --- is told to keep its bytes.
@@ -296,13 +297,15 @@ function Message:keep()
   return self
 end
 
+local function index(self, key)
+  local method = Message[key]
+  if method then return method end
+  local getter = getters[key]
+  return getter and getter(self)
+end
+
 local metatable = {
-  __index = function(self, key)
-    local method = Message[key]
-    if method then return method end
-    local getter = getters[key]
-    return getter and getter(self)
-  end,
+  __index = index,
   __tostring = function(self)
     if self[KIND] == REQUEST then return ("request %s %s"):format(self.method, self.path) end
     if self[KIND] == RESPONSE then return ("response %d"):format(self.status) end
@@ -350,6 +353,21 @@ local function request_framing(flags, length)
   return length >= 0 and "length" or "none"
 end
 
+local function decode_request(view, most, kind)
+  if view.size > most then view = view:sub(0, most) end
+  local size, text, name, status = scan(view, REQUEST, most, "request")
+  if not size then return nil, text, name, status end
+  local flags, length = head.flags, head.length
+  local message = setmetatable({ false, size, REQUEST, flags, head.version, length,
+    request_framing(flags, length), methods[head.method] or false, false,
+    view.slot, view.gen, view.epoch, view.at, false, false, false }, kind)
+  owner = message
+  if not message[METHOD] then
+    message[METHOD] = part_of(message, head.method_at, head.method_size)
+  end
+  return message, size
+end
+
 --- The request that the bytes begin with: its head. The body follows it (`http1.body`).
 --- own: borrows the view: it is the message's until that is told to keep
 --- err: "malformed", "oversized"; with the status to answer as a fourth value
@@ -361,18 +379,30 @@ end
 function M.decode_request(view, most)
   check_view(view, "http1.decode_request")
   most = most and check.whole(most, HEAD_LIMIT, "http1.decode_request: most") or MAX_HEAD
-  if view.size > most then view = view:sub(0, most) end
-  local size, text, name, status = scan(view, REQUEST, most, "request")
-  if not size then return nil, text, name, status end
-  local flags, length = head.flags, head.length
-  local message = setmetatable({ false, size, REQUEST, flags, head.version, length,
-    request_framing(flags, length), methods[head.method] or false, false,
-    view.slot, view.gen, view.epoch, view.at }, metatable)
-  owner = message
-  if not message[METHOD] then
-    message[METHOD] = part_of(message, head.method_at, head.method_size)
-  end
-  return message, size
+  return decode_request(view, most, metatable)
+end
+
+--- A `decode_request` for who serves requests: what it makes has methods of his own, too, and fields
+--- that it works out when it is asked.
+--- own: borrows the view, as decode_request does
+--- @param own_methods table<string, function> by name
+--- @param own_getters table<string, fun(request: neap.HttpMessage): any> by field
+--- @param most integer bytes of a head
+--- @return function decode as decode_request, with the view alone
+function M.request_decoder(own_methods, own_getters, most)
+  check.whole(most, HEAD_LIMIT, "max_head")
+  local kind = {
+    __index = function(self, key)
+      local method = own_methods[key]
+      if method then return method end
+      local getter = own_getters[key]
+      if getter then return (getter(self)) end
+      return index(self, key)
+    end,
+    __tostring = metatable.__tostring,
+    __metatable = "neap.httpRequest",
+  }
+  return function(view) return decode_request(view, most, kind) end
 end
 
 -- RFC 9112, 6.3
@@ -502,7 +532,12 @@ end
 
 -- ---- encoding ----
 
---- Can these bytes be a field's value?
+--- Raises unless a field may have this name and this value: no control character, and so no line's
+--- end, is in either.
+--- @param name string of a header
+--- @param value string|number what it says
+--- @param what string for the error, such as "http.response"
+--- @return string value
 local function check_field(name, value, what)
   if type(name) ~= "string" or not C.neap_http_is_token(name, #name) then
     check.raise(("%s: %q is no name of a header"):format(what, tostring(name)))
@@ -518,6 +553,8 @@ local function check_field(name, value, what)
   end
   return value
 end
+
+M.check_field = check_field
 
 local function add_headers(parts, headers, what)
   local n = #parts

@@ -1,10 +1,13 @@
 --- The server of HTTP, asked over real sockets.
 
+local asking = require("spec.asking")
 local helper = require("spec.helper")
 local http = require("neap.http")
 local neap = require("neap")
 
 local raises = helper.raises
+local answer_of, get, head_of = asking.answer_of, asking.get, asking.head_of
+local line_of, post, rest_of, HOST = asking.line_of, asking.post, asking.rest_of, asking.HOST
 
 describe("http.serve", function()
   helper.watch(before_each, after_each) -- around the hooks of the block within
@@ -34,81 +37,8 @@ describe("and", function()
     return server
   end
 
-  local function dial(bytes)
-    local conn = assert(neap.connect(server.address, { timeout = 10 }))
-    if bytes then assert(conn:write(bytes)) end
-    return conn
-  end
-
-  -- All that comes until the end.
-  local function rest_of(conn)
-    local text = ""
-    for chunk in conn:chunks() do
-      text = text .. chunk:str()
-      chunk:release()
-    end
-    conn:close()
-    return text
-  end
-
-  local function line_of(conn)
-    local slice = assert(conn:read_line())
-    local text = slice:str()
-    slice:release()
-    return text
-  end
-
-  local function bytes_of(conn, n)
-    local slice = assert(conn:read(n))
-    local text = slice:str()
-    slice:release()
-    return text
-  end
-
-  -- The head of the next answer: status, headers by lower-case name.
-  local function head_of(conn)
-    local status, headers = tonumber(line_of(conn):match("^HTTP/1%.1 (%d%d%d) ")), {}
-    for line in function() return line_of(conn) end do
-      if line == "" then return status, headers end
-      local name, value = line:match("^([^:]+): (.*)$")
-      headers[name:lower()] = value
-    end
-  end
-
-  local function answer_of(conn)
-    local status, headers = head_of(conn)
-    local length = tonumber(headers["content-length"])
-    if length then return status, headers, bytes_of(conn, length) end
-    local body = ""
-    while headers["transfer-encoding"] == "chunked" do
-      local size = tonumber(line_of(conn), 16)
-      if size == 0 then break end
-      body = body .. bytes_of(conn, size)
-      assert.equal("", line_of(conn))
-    end
-    if headers["transfer-encoding"] then
-      headers.trailers = {}
-      for line in function() return line_of(conn) end do
-        if line == "" then break end
-        headers.trailers[#headers.trailers + 1] = line
-      end
-    end
-    return status, headers, body
-  end
-
-  local HOST = " HTTP/1.1\r\nHost: x\r\n"
-  local function get(path, headers) return "GET " .. path .. HOST .. (headers or "") .. "\r\n" end
-  local function post(path, body, headers)
-    return "POST " .. path .. HOST .. "Content-Length: " .. #body .. "\r\n" .. (headers or "")
-      .. "\r\n" .. body
-  end
-
-  local function ask(bytes)
-    local conn = dial(bytes)
-    local status, headers, body = answer_of(conn)
-    conn:close()
-    return status, headers, body
-  end
+  local dial, ask = function(bytes) return asking.dial(server.address, bytes) end,
+    function(bytes) return asking.ask(server.address, bytes) end
 
   describe("answers", function()
     it("with a string", function()

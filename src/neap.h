@@ -1011,6 +1011,46 @@ void neap_net_stats(struct neap_net_stats *stats);
 /* Count what a stop has cut. */
 void neap_net_count_cut(uint32_t count);
 
+/* ---- Files ------------------------------------------------------------------------------ */
+
+struct neap_disk_info {
+    uint64_t bytes;
+    double modified_s; /* since 1970 */
+    uint64_t inode;
+    uint32_t modified_ns; /* of that second */
+    bool directory;       /* else it is a regular file */
+};
+
+struct neap_disk_entry {
+    uint64_t bytes;
+    double modified_s;
+    bool directory;
+    bool regular; /* neither: it is of another kind, or nobody may know */
+    char name[256];
+};
+
+/* A file or directory beneath the one that `root` names, whatever symbolic links lie on the way;
+ * {0, 0}: of the file system. Nothing but regular files and directories.
+ * own: returns owned.  err: STALE, PERMISSION, LIMIT, DESCRIPTORS, SYSTEM (EXDEV: not beneath).
+ * May block while the system looks for it. */
+int neap_disk_open(uint32_t root_slot, uint32_t root_gen, const char *path,
+                   struct neap_handle *file);
+
+/* err: STALE, SYSTEM. */
+int neap_disk_info(uint32_t slot, uint32_t gen, struct neap_disk_info *info);
+
+/* Fill a slice with bytes of a file. Returns how many, 0 behind its end. Unless `may_wait`, only
+ * with what is in memory; else AGAIN, and the system fetches them.
+ * own: borrows the slice.  err: STALE, RANGE, READ_ONLY, OVERLAP, AGAIN, SYSTEM. */
+int neap_disk_read(uint32_t slot, uint32_t gen, double offset, uint32_t slice_slot,
+                   uint32_t slice_gen, bool may_wait);
+
+/* The next entry of a directory, in no order. Returns 1, or 0 behind the last. err: STALE, SYSTEM. */
+int neap_disk_next(uint32_t slot, uint32_t gen, struct neap_disk_entry *entry);
+
+void neap_disk_close(uint32_t slot, uint32_t gen);
+void neap_disk_finalize(void *handle);
+
 /* ---- Process ---------------------------------------------------------------------------- */
 
 struct neap_user {

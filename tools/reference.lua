@@ -31,6 +31,10 @@ local CHAPTERS = {
   { file = "http/request", title = "Requests of HTTP" },
   { file = "http/response", title = "Answers of HTTP" },
   { file = "http/router", title = "Routers of HTTP" },
+  { file = "http/files", title = "Static files over HTTP" },
+  { file = "http/multipart", title = "Forms with files" },
+  { file = "http/events", title = "Events over HTTP" },
+  { file = "http/gzip", title = "Compressed answers" },
   { file = "task", title = "Tasks and time" },
   { file = "loop", title = "The loop" },
   { file = "guard", title = "The runaway guard" },
@@ -48,7 +52,8 @@ local CHAPTERS = {
 
 -- What an object is called in front of its methods, where that is not the class's own name.
 local SPOKEN = { connection = "conn", httpmessage = "message", httpbody = "body",
-  httprequest = "request", httpout = "out", httprouter = "router" }
+  httprequest = "request", httpout = "out", httppart = "part", httpevents = "events",
+  httprouter = "router" }
 
 -- Modules that a script requires by name, besides "neap". Others are known by their first
 -- comment, which shows how: require("neap.this")
@@ -147,6 +152,12 @@ local function exercise()
   local http, request = require("neap.http"), require("neap.http.request")
   http.serve("tcp://127.0.0.1:0", http.router(), {}):stop()
   require("neap.http.response").out()
+  local part = '--b\r\nContent-Disposition: form-data; name="x"\r\n\r\n'
+  request.methods.parts({ header = function() return "multipart/form-data; boundary=b" end,
+    read = function() return neap.copy(part) end })()
+  http.files("/", {})
+  http.gzip {}
+  pcall(http.events(nothing, {}).body, { write = error })
   http1.request_decoder(request.methods, request.getters, #head)(
     neap.reader(nil, function() return head end):peek(#head))
 end

@@ -382,8 +382,8 @@ function M.decode_request(view, most)
   return decode_request(view, most, metatable)
 end
 
---- A `decode_request` for who serves requests: what it makes has methods of his own, too, and fields
---- that it works out when it is asked.
+--- A `decode_request` for who serves requests: what it makes has methods of his own, too, and
+--- fields that it works out when it is asked.
 --- own: borrows the view, as decode_request does
 --- @param own_methods table<string, function> by name
 --- @param own_getters table<string, fun(request: neap.HttpMessage): any> by field

@@ -12,8 +12,12 @@
 local abi = require("neap.abi")
 local access = require("neap.http.access")
 local check = require("neap.check")
+local events = require("neap.http.events")
+local files = require("neap.http.files")
+local gzip = require("neap.http.gzip")
 local http1 = require("neap.codec.http1")
 local request_module = require("neap.http.request")
+require("neap.http.multipart")
 local response = require("neap.http.response")
 local router = require("neap.http.router")
 local serve_module = require("neap.serve")
@@ -31,6 +35,9 @@ local M = {
   redirect = response.redirect,
   problem = response.problem,
   upgrade = response.upgrade,
+  files = files.files,
+  events = events.events,
+  gzip = gzip.gzip,
   escape = text_module.escape_html,
 }
 
@@ -165,7 +172,7 @@ local function send_stream(request, conn, answer, head, length)
   local chunked = not length and request.version == "1.1"
   if not length and not chunked then keep = false end
   if length then
-    head = head .. "Content-Length: " .. length .. "\r\n"
+    head = head .. ("Content-Length: %.0f\r\n"):format(length)
   elseif chunked then
     head = head .. "Transfer-Encoding: chunked\r\n"
   end

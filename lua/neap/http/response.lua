@@ -206,6 +206,11 @@ function Out:write(x)
   return self
 end
 
+--- For who must not wait: false, and nothing is sent, while the client does not read.
+function M.try_write(out, x)
+  return out.conn:try_write(framed(out, x, #x)) ~= nil
+end
+
 -- ---- answers by name ----
 
 --- An answer with a status.

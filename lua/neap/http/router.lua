@@ -49,7 +49,9 @@ local function add(state, method, path, handler, what)
     check.raise(what .. ": handler must be a function, got " .. type(handler))
   end
   local node, params = state.root, {}
-  for segment in path:sub(2):gmatch("[^/]*") do node = step_to(node, segment, params, what) end
+  for segment in (path:sub(2) .. "/"):gmatch("([^/]*)/") do
+    node = step_to(node, segment, params, what)
+  end
   node.handlers = node.handlers or {}
   if node.handlers[method] then
     check.raise(("%s: %s %s has a handler already"):format(what, method, path))
@@ -60,7 +62,7 @@ end
 -- Segments of a path, decoded; nil: it cannot be.
 local function segments_of(path)
   local list, n = {}, 0
-  for segment in path:sub(2):gmatch("[^/]*") do
+  for segment in (path:sub(2) .. "/"):gmatch("([^/]*)/") do
     segment = text_module.unescape(segment)
     if not segment then return nil end
     n = n + 1
@@ -199,7 +201,8 @@ local metatable = {
   __metatable = "neap.httpRouter",
 }
 
---- A router without routes: what it has none for is a 404, or a 405 with the methods that there are.
+--- A router without routes: what it has none for is a 404, or a 405 with the methods that there
+--- are.
 --- @return neap.HttpRouter router
 function M.new()
   local router = setmetatable({}, metatable)

@@ -75,12 +75,13 @@ local function look_at(file)
     etag = format('"%x-%x.%x"', bytes, modified, info.modified_ns) }
 end
 
-local allocator
-
 -- Bytes of a file as a slice; waits while they are fetched. nil, text, name: it cannot be read.
 local function read(file, offset, n)
-  allocator = allocator or pool.default():allocator()
-  local slice, message, name = allocator:alloc(n)
+  local allocator, message, name = pool.default():allocator()
+  if not allocator then return nil, message, name end
+  local slice
+  slice, message, name = allocator:alloc(n)
+  allocator:release() -- keeps no buf between pieces
   if not slice then return nil, message, name end
   local wait = FIRST_WAIT_S
   for try = 1, TRIES + 1 do

@@ -39,6 +39,8 @@ local M = {
   events = events.events,
   gzip = gzip.gzip,
   escape = text_module.escape_html,
+  escape_url = text_module.escape,
+  unescape = text_module.unescape,
 }
 
 local function count(settings, name)

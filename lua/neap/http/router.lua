@@ -71,21 +71,32 @@ local function segments_of(path)
   return list
 end
 
+-- The route of a node for the method; or nil, and its handlers are those of other methods.
+local function route_of(node, search)
+  local handlers = node.handlers
+  if not handlers then return nil end
+  local route = handlers[search.method] or (search.method == "HEAD" and handlers.GET)
+  if route then return route end
+  search.others = search.others or {}
+  for method in pairs(handlers) do search.others[method] = true end
+  return nil
+end
+
 -- Literal names go before parameters, and those before what takes the rest.
-local function find(node, segments, i, values)
-  if i > #segments then return node.handlers and node or nil end
-  local next_node = node.names[segments[i]]
-  local found = next_node and find(next_node, segments, i + 1, values)
+local function find(node, segments, i, search)
+  if i > #segments then return route_of(node, search) end
+  local next_node, values = node.names[segments[i]], search.values
+  local found = next_node and find(next_node, segments, i + 1, search)
   if found then return found end
   if node.any and segments[i] ~= "" then
     values[#values + 1] = segments[i]
-    found = find(node.any, segments, i + 1, values)
+    found = find(node.any, segments, i + 1, search)
     if found then return found end
     values[#values] = nil
   end
-  if not node.rest then return nil end
-  values[#values + 1] = table.concat(segments, "/", i)
-  return node.rest
+  found = node.rest and route_of(node.rest, search)
+  if found then values[#values + 1] = table.concat(segments, "/", i) end
+  return found
 end
 
 local function allow_of(handlers)
@@ -109,14 +120,14 @@ local function dispatch(state, request)
   if path:sub(1, 1) ~= "/" then -- "*", of OPTIONS
     return { status = 204, headers = { Allow = table.concat(state.methods, ", ") } }
   end
-  local segments, values = segments_of(path), {}
+  local segments, search = segments_of(path), { method = method, values = {} }
   if not segments then return response.problem(400) end
-  local node = find(state.root, segments, 1, values)
-  if not node then return response.problem(404) end
-  local route = node.handlers[method] or (method == "HEAD" and node.handlers.GET)
-  if not route then return without_handler(node.handlers, method) end
+  local route = find(state.root, segments, 1, search)
+  if not route then
+    return search.others and without_handler(search.others, method) or response.problem(404)
+  end
   local params = {}
-  for i, name in ipairs(route.params) do params[name] = values[i] end
+  for i, name in ipairs(route.params) do params[name] = search.values[i] end
   request.params = params
   return route.handler(request)
 end

@@ -67,10 +67,13 @@ describe("a program:", function()
       { "-s --path-as-is -o /dev/null -w '%{http_code}' " .. url .. "/files/../../etc/passwd",
         "404" },
       { "-s -X BREW -o /dev/null -w '%{http_code}' " .. url, "501" },
-      { "-s -H 'X-Long: " .. ("x"):rep(20000) .. "' -o /dev/null -w '%{http_code}' " .. url, "431" },
+      { "-s -H 'X-Long: " .. ("x"):rep(20000) .. "' -o /dev/null -w '%{http_code}' " .. url,
+        "431" },
       { "-sN " .. url .. "/events | grep -c '^data: '", "3\n" },
     }
-    for _, case in ipairs(cases) do assert.equal(case[2], run("curl -m 20 " .. case[1]), case[1]) end
+    for _, case in ipairs(cases) do
+      assert.equal(case[2], run("curl -m 20 " .. case[1]), case[1])
+    end
     assert.equal(18, #cases)
   end)
 
@@ -93,7 +96,8 @@ describe("a program:", function()
   end)
 
   when(has("h2load"), "h2load", function()
-    for _, what in ipairs { "-n 5000 -c 16 %s/", "-n 5000 -c 16 -m 16 %s/", "-n 200 -c 4 %s/stream" } do
+    for _, what in ipairs { "-n 5000 -c 16 %s/", "-n 5000 -c 16 -m 16 %s/",
+      "-n 200 -c 4 %s/stream" } do
       local out = run("h2load --h1 " .. what:format(url))
       assert.matches("[^%d]0 failed, 0 errored, 0 timeout", out)
       assert.matches("[^%d]0 4xx, 0 5xx", out)
@@ -112,8 +116,9 @@ describe("a program:", function()
       :format(folder)).status)
     local files = example.start("http_files", { "tcp://127.0.0.1:0", folder }, 90)
     local live = example.start("http_live", { "tcp://127.0.0.1:0" }, 90)
-    assert.equal("12 passed\n", run(("node spec/npm/chromium.mjs $(command -v chromium) %s %s %s %s")
-      :format(url, files.address:gsub("^tcp", "http"), live.address:gsub("^tcp", "http"), shots)))
+    local listing, counters = files.address:gsub("^tcp", "http"), live.address:gsub("^tcp", "http")
+    local command = "node spec/npm/chromium.mjs $(command -v chromium) %s %s %s %s"
+    assert.equal("12 passed\n", run(command:format(url, listing, counters, shots)))
     files:finish()
     live:finish()
   end)

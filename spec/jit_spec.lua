@@ -117,6 +117,25 @@ describe("LuaJIT compiles", function()
     ]])
   end)
 
+  it("a server of HTTP", function()
+    assert_compiles([[
+      local http = require("neap.http")
+      local server = assert(http.serve("tcp://127.0.0.1:0", function() return "hello\n" end))
+      local conn = assert(neap.connect(server.address))
+      local question = "GET / HTTP/1.1\r\nHost: x\r\nAccept: */*\r\n\r\n"
+      conn:write(question)
+      local size = conn:read_until("hello\n", { inclusive = true })
+      local n = #size
+      size:release()
+      for i = 1, 3000 do
+        conn:write(i % 10 == 0 and question:rep(16) or question)
+        for _ = 1, i % 10 == 0 and 16 or 1 do assert(conn:read(n)):release() end
+      end
+      conn:close()
+      server:stop()
+    ]])
+  end)
+
   it("filling buffers", function()
     assert_compiles([[
       local buffer = neap.buffer()

@@ -341,13 +341,17 @@ describe("and", function()
       start(function(request)
         if request.path == "/error" then error("a mistake") end
         if request.path == "/table" then error({}) end
+        if request.path == "/worse" then
+          error(setmetatable({}, { __tostring = function() error("again") end }))
+        end
         if request.path == "/nil" then return nil, "the disk is full", "system" end
         if request.path == "/number" then return 42 end
         return "fine"
       end)
       local conn = dial()
       for i, case in ipairs { { "/error", "a mistake" }, { "/table", "table: " },
-        { "/nil", "the disk is full (system)" }, { "/number", "got number" } } do
+        { "/nil", "the disk is full (system)" }, { "/number", "got number" },
+        { "/worse", "an error that cannot be shown" } } do
         conn:write(get(case[1]))
         local status, _, body = answer_of(conn)
         assert.equal(500, status)
@@ -361,7 +365,7 @@ describe("and", function()
       assert.matches("http_server_spec.lua:%d+: in function", said[1].fields.traceback)
       conn:write(get("/"))
       assert.equal("fine", (select(3, answer_of(conn))))
-      assert.equal(4, server:stats().errors)
+      assert.equal(5, server:stats().errors)
       conn:close()
     end)
 

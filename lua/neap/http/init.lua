@@ -63,8 +63,8 @@ end
 local function on_error(err)
   local name = task.failure_of(task.running(), err)
   if name then return { gone = GONE, name = name } end
-  local ok, trace = pcall(debug.traceback, tostring(err), 2)
-  return { text = task.shown(err), traceback = ok and trace or nil }
+  local text = task.shown(err)
+  return { text = text, traceback = debug.traceback(text, 2) }
 end
 
 local function server_error(request, wrong)

@@ -51,7 +51,7 @@ LUA_DIRS  = $(wildcard lua examples spec tools bench)
 # `make V=1` shows the commands.
 say = $(if $(V),,@echo "  $(1)"; )
 
-.PHONY: all setup run test test-interpreted tests asan valgrind soak fuzz modes coverage mutants lint format layers abi bench bench-peers bench-check benches experiment prove install uninstall clean help force
+.PHONY: all setup run test test-interpreted tests asan valgrind soak fuzz fuzz-http modes coverage mutants lint format layers abi bench bench-peers bench-check benches experiment prove install uninstall clean help force
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -98,6 +98,13 @@ mode-%:
 
 coverage: ## which lines the tests run, and what is left
 	@tools/coverage
+
+fuzz-http: ## random heads of HTTP, by libFuzzer for FUZZ_S=60 seconds
+	@$(MAKE) BUILD=build/fuzz CC=clang SANITIZE=address,undefined \
+	  CFLAGS='-O1 -g -fsanitize=fuzzer-no-link' build/fuzz/fuzz/http
+	@mkdir -p build/fuzz/corpus/http
+	@build/fuzz/fuzz/http -max_total_time=$${FUZZ_S:-60} -max_len=2048 -dict=spec/fuzz/http.dict \
+	  -print_final_stats=1 -artifact_prefix=build/fuzz/ build/fuzz/corpus/http spec/fuzz/http
 
 mutants: ## break each rule of the buffers, and see that a test notices
 	@luajit tools/mutants.lua

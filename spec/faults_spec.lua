@@ -33,6 +33,8 @@ local examples = {
     resets = "read of a chunk: the peer reset" },
   { name = "frames", says = "\0\0\0\5\0\1\0\7hello", hears = "\0\0\0\5\0\1\0\7hello",
     resets = "the peer reset the connection" },
+  { name = "http_hello", says = "GET / HTTP/1.1\r\nHost: x\r\n\r\n", hears = "\r\n\r\nhello\n",
+    resets = "the peer reset the connection" },
 }
 
 local SETTLE_S = 8

@@ -102,6 +102,40 @@ describe("LuaJIT compiles", function()
     ]])
   end)
 
+  it("decoding heads of HTTP", function()
+    assert_compiles([[
+      local http1 = require("neap.codec.http1")
+      local text = "GET /a?b HTTP/1.1\r\nHost: x\r\nAccept: */*\r\n\r\n"
+      local source = function() return text end
+      local reader = neap.reader(nil, source)
+      for _ = 1, 20000 do
+        local request, size = http1.decode_request(reader:peek(#text))
+        assert(request.path == "/a" and request.query == "b" and request.keep_alive)
+        assert(request:header("accept") == "*/*" and request.method == "GET")
+        reader:skip(size)
+      end
+    ]])
+  end)
+
+  it("a server of HTTP", function()
+    assert_compiles([[
+      local http = require("neap.http")
+      local server = assert(http.serve("tcp://127.0.0.1:0", function() return "hello\n" end))
+      local conn = assert(neap.connect(server.address))
+      local question = "GET / HTTP/1.1\r\nHost: x\r\nAccept: */*\r\n\r\n"
+      conn:write(question)
+      local size = conn:read_until("hello\n", { inclusive = true })
+      local n = #size
+      size:release()
+      for i = 1, 3000 do
+        conn:write(i % 10 == 0 and question:rep(16) or question)
+        for _ = 1, i % 10 == 0 and 16 or 1 do assert(conn:read(n)):release() end
+      end
+      conn:close()
+      server:stop()
+    ]])
+  end)
+
   it("filling buffers", function()
     assert_compiles([[
       local buffer = neap.buffer()

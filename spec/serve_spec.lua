@@ -730,6 +730,8 @@ describe("and", function()
       assert.equal("x", line_of(conn))
       clock:advance(2)
       assert.equal("timeout", why)
+      assert.equal(1, server:stats().timeout)
+      assert.same({}, said) -- it had nothing to say any more: counted, and no news
       assert.equal("", rest_of(conn))
       conn:close()
     end)

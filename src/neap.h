@@ -45,6 +45,7 @@ enum neap_err {
     NEAP_E_CANCELLED = -21,   /* the waiting task was cancelled */
     NEAP_E_IDLE = -22,        /* nothing came or went for the idle timeout */
     NEAP_E_DESCRIPTOR = -23,  /* no inherited descriptor has this number, or it is no such thing */
+    NEAP_E_MALFORMED = -25,   /* bytes that the protocol does not allow */
     NEAP_E_SYSTEM = -1000     /* another failure of the system: this minus its errno */
 };
 
@@ -660,6 +661,135 @@ int neap_reader_idle(uint32_t slot, uint32_t gen);
 /* Drop what is unread; later reads are CLOSED. Twice is harmless. err: STALE. */
 int neap_reader_close(uint32_t slot, uint32_t gen);
 
+/* ---- HTTP/1.1: heads and the lines between chunks -------------------------------------- */
+
+enum neap_http_limits {
+    NEAP_HTTP_FIELDS_MAX = 100,  /* of a head; more is NEAP_HTTP_FIELDS */
+    NEAP_HTTP_CHUNK_DIGITS = 16, /* of a chunk's size */
+    NEAP_HTTP_CHUNK_LINE = 1024  /* bytes of a chunk's line with its extensions */
+};
+
+enum neap_http_kind { NEAP_HTTP_REQUEST, NEAP_HTTP_RESPONSE, NEAP_HTTP_TRAILERS };
+
+enum neap_http_method {
+    NEAP_HTTP_METHOD_OTHER,
+    NEAP_HTTP_GET,
+    NEAP_HTTP_HEAD,
+    NEAP_HTTP_POST,
+    NEAP_HTTP_PUT,
+    NEAP_HTTP_DELETE,
+    NEAP_HTTP_PATCH,
+    NEAP_HTTP_OPTIONS,
+    NEAP_HTTP_CONNECT,
+    NEAP_HTTP_TRACE
+};
+
+/* RFC 9112, 3.2 */
+enum neap_http_target_form {
+    NEAP_HTTP_ORIGIN,    /* /path?query */
+    NEAP_HTTP_ABSOLUTE,  /* http://host/path?query */
+    NEAP_HTTP_AUTHORITY, /* host:port, of CONNECT */
+    NEAP_HTTP_ASTERISK   /* *, of OPTIONS */
+};
+
+enum neap_http_flag {
+    NEAP_HTTP_CHUNKED = 1,        /* the last transfer coding is chunked */
+    NEAP_HTTP_CODED = 2,          /* there is another one (of responses) */
+    NEAP_HTTP_CLOSE = 4,          /* Connection: close */
+    NEAP_HTTP_KEEP_ALIVE = 8,     /* Connection: keep-alive */
+    NEAP_HTTP_UPGRADE_ASKED = 16, /* Connection: upgrade */
+    NEAP_HTTP_UPGRADE_NAMED = 32, /* Upgrade: … */
+    NEAP_HTTP_CONTINUE = 64,      /* Expect: 100-continue */
+    NEAP_HTTP_EXPECT = 128,       /* Expect: something else */
+    NEAP_HTTP_HAS_HOST = 256,
+    NEAP_HTTP_HAS_CODING = 512
+};
+
+/* Why a head or a chunk's line is malformed. */
+enum neap_http_wrong {
+    NEAP_HTTP_METHOD = 1,   /* it begins with no method */
+    NEAP_HTTP_TARGET_FORM,  /* no target, or one of no form that its method has */
+    NEAP_HTTP_VERSION_FORM, /* no version where one must be */
+    NEAP_HTTP_VERSION,      /* neither 1.0 nor 1.1 */
+    NEAP_HTTP_STATUS,       /* no status */
+    NEAP_HTTP_LINE_END,     /* CR or LF alone */
+    NEAP_HTTP_FOLD,         /* a line that begins with white space */
+    NEAP_HTTP_NAME,         /* a field's name is empty or no token, or not followed by a colon */
+    NEAP_HTTP_TEXT_FORM,    /* a control character in a value */
+    NEAP_HTTP_FIELDS,       /* more than NEAP_HTTP_FIELDS_MAX */
+    NEAP_HTTP_LENGTH,       /* Content-Length is no number */
+    NEAP_HTTP_LENGTH_TWICE, /* and is given twice */
+    NEAP_HTTP_LENGTH_LARGE, /* and is above 2^53 */
+    NEAP_HTTP_CODING,       /* a transfer coding other than chunked, or twice */
+    NEAP_HTTP_CODING_OLD,   /* a transfer coding in HTTP/1.0 */
+    NEAP_HTTP_CODING_AND_LENGTH, /* both */
+    NEAP_HTTP_HOST_NONE,         /* HTTP/1.1 without Host */
+    NEAP_HTTP_HOST_TWICE,
+    NEAP_HTTP_HOST_FORM,      /* Host is no host with a port */
+    NEAP_HTTP_CHUNK_SIZE,     /* no size of a chunk where one must be */
+    NEAP_HTTP_CHUNK_END,      /* a chunk does not end where its size says */
+    NEAP_HTTP_CHUNK_EXTENSION /* malformed, or too long */
+};
+
+/* A head. Offsets count from the first byte that was scanned. */
+struct neap_http_head {
+    double length;      /* Content-Length, or -1 */
+    uint32_t flags;     /* enum neap_http_flag */
+    uint32_t version;   /* 10 or 11 */
+    uint32_t status;    /* of a response */
+    uint32_t reason_at; /* of a response */
+    uint32_t reason_size;
+    uint32_t method; /* of a request: enum neap_http_method */
+    uint32_t method_at;
+    uint32_t method_size;
+    uint32_t target_form; /* of a request: enum neap_http_target_form */
+    uint32_t target_at;
+    uint32_t target_size;
+    uint32_t path_at; /* of a target that has one; may be empty in the absolute form */
+    uint32_t path_size;
+    uint32_t query_at; /* behind the "?"; 0: there is none */
+    uint32_t query_size;
+    uint32_t host_at; /* of the target, if that has one, else of the field; with the port */
+    uint32_t host_size;
+    uint32_t wrong;        /* enum neap_http_wrong */
+    uint32_t wrong_at;     /* where that was found */
+    uint32_t count;        /* of fields */
+    uint32_t name_at[100]; /* NEAP_HTTP_FIELDS_MAX */
+    uint32_t name_size[100];
+    uint32_t value_at[100]; /* without white space around it */
+    uint32_t value_size[100];
+};
+
+struct neap_http_chunk {
+    double size;    /* bytes of data that follow; 0: the last one, trailers follow */
+    uint32_t wrong; /* enum neap_http_wrong */
+};
+
+/* The head (enum neap_http_kind) that the bytes begin with. Returns its bytes, the empty line at
+ * its end included; trailers may be that line alone. own: borrows.
+ * err: AGAIN (it has not all come), MALFORMED (head->wrong). thread: any. */
+int neap_http_scan(const char *bytes, uint32_t size, int kind, struct neap_http_head *head);
+
+/* The same for a view. Of one that begins with its reader's first byte it is remembered how far
+ * it came: nothing is scanned again before another line has ended. err: also STALE. */
+int neap_view_http_scan(const struct neap_view *view, int kind, struct neap_http_head *head);
+
+/* The first field at or behind `from` that has this name, in large or small letters. err: EOF:
+ * there is none; of a view, also STALE. */
+int neap_http_find(const char *bytes, uint32_t size, const struct neap_http_head *head,
+                   const char *name, uint32_t name_size, uint32_t from);
+int neap_view_http_find(const struct neap_view *view, const struct neap_http_head *head,
+                        const char *name, uint32_t name_size, uint32_t from);
+
+/* The line before a chunk's data, behind the end of the data before it if it is not the first.
+ * Returns the bytes of both. err: AGAIN, MALFORMED (chunk->wrong); of a view, also STALE. */
+int neap_http_chunk(const char *bytes, uint32_t size, bool first, struct neap_http_chunk *chunk);
+int neap_view_http_chunk(const struct neap_view *view, bool first, struct neap_http_chunk *chunk);
+
+/* Can these bytes be a method or a field's name; a field's value? thread: any. */
+bool neap_http_is_token(const char *bytes, uint32_t size);
+bool neap_http_is_text(const char *bytes, uint32_t size);
+
 /* ---- Loop: readiness, marked for whoever asks ------------------------------------------ */
 
 enum neap_readiness {
@@ -880,6 +1010,46 @@ void neap_net_stats(struct neap_net_stats *stats);
 
 /* Count what a stop has cut. */
 void neap_net_count_cut(uint32_t count);
+
+/* ---- Files ------------------------------------------------------------------------------ */
+
+struct neap_disk_info {
+    uint64_t bytes;
+    double modified_s; /* since 1970 */
+    uint64_t inode;
+    uint32_t modified_ns; /* of that second */
+    bool directory;       /* else it is a regular file */
+};
+
+struct neap_disk_entry {
+    uint64_t bytes;
+    double modified_s;
+    bool directory;
+    bool regular; /* neither: it is of another kind, or nobody may know */
+    char name[256];
+};
+
+/* A file or directory beneath the one that `root` names, whatever symbolic links lie on the way;
+ * {0, 0}: of the file system. Nothing but regular files and directories.
+ * own: returns owned.  err: STALE, PERMISSION, LIMIT, DESCRIPTORS, SYSTEM (EXDEV: not beneath).
+ * May block while the system looks for it. */
+int neap_disk_open(uint32_t root_slot, uint32_t root_gen, const char *path,
+                   struct neap_handle *file);
+
+/* err: STALE, SYSTEM. */
+int neap_disk_info(uint32_t slot, uint32_t gen, struct neap_disk_info *info);
+
+/* Fill a slice with bytes of a file. Returns how many, 0 behind its end. Unless `may_wait`, only
+ * with what is in memory; else AGAIN, and the system fetches them.
+ * own: borrows the slice.  err: STALE, RANGE, READ_ONLY, OVERLAP, AGAIN, SYSTEM. */
+int neap_disk_read(uint32_t slot, uint32_t gen, double offset, uint32_t slice_slot,
+                   uint32_t slice_gen, bool may_wait);
+
+/* The next entry of a directory, in no order. Returns 1, or 0 behind the last. err: STALE, SYSTEM. */
+int neap_disk_next(uint32_t slot, uint32_t gen, struct neap_disk_entry *entry);
+
+void neap_disk_close(uint32_t slot, uint32_t gen);
+void neap_disk_finalize(void *handle);
 
 /* ---- Process ---------------------------------------------------------------------------- */
 

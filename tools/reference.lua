@@ -27,6 +27,14 @@ local CHAPTERS = {
   { file = "serve", title = "Servers of messages" },
   { file = "codec/frame", title = "Codecs: frames" },
   { file = "codec/line", title = "Codecs: lines" },
+  { file = "http/init", title = "A server of HTTP" },
+  { file = "http/request", title = "Requests of HTTP" },
+  { file = "http/response", title = "Answers of HTTP" },
+  { file = "http/router", title = "Routers of HTTP" },
+  { file = "http/files", title = "Static files over HTTP" },
+  { file = "http/multipart", title = "Forms with files" },
+  { file = "http/events", title = "Events over HTTP" },
+  { file = "http/gzip", title = "Compressed answers" },
   { file = "task", title = "Tasks and time" },
   { file = "loop", title = "The loop" },
   { file = "guard", title = "The runaway guard" },
@@ -43,7 +51,9 @@ local CHAPTERS = {
 }
 
 -- What an object is called in front of its methods, where that is not the class's own name.
-local SPOKEN = { connection = "conn" }
+local SPOKEN = { connection = "conn", httpmessage = "message", httpbody = "body",
+  httprequest = "request", httpout = "out", httppart = "part", httpevents = "events",
+  httprouter = "router" }
 
 -- Modules that a script requires by name, besides "neap". Others are known by their first
 -- comment, which shows how: require("neap.this")
@@ -135,7 +145,21 @@ local function exercise()
   require("neap.codec.frame").new {}
   require("neap.codec.line").new {}
   neap.pool({}):allocator():release()
+  local http1 = require("neap.codec.http1")
+  local head = "GET / HTTP/1.0\r\n\r\n"
+  http1.body(http1.decode_request(neap.reader(nil, function() return head end):peek(#head)))
   require("neap.testing").watch(nothing, nothing, {})
+  local http, request = require("neap.http"), require("neap.http.request")
+  http.serve("tcp://127.0.0.1:0", http.router(), {}):stop()
+  require("neap.http.response").out()
+  local part = '--b\r\nContent-Disposition: form-data; name="x"\r\n\r\n'
+  request.methods.parts({ header = function() return "multipart/form-data; boundary=b" end,
+    read = function() return neap.copy(part) end })()
+  http.files("/", {})
+  http.gzip {}
+  pcall(http.events(nothing, {}).body, { write = error })
+  http1.request_decoder(request.methods, request.getters, #head)(
+    neap.reader(nil, function() return head end):peek(#head))
 end
 
 exercise()

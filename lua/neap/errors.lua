@@ -28,6 +28,7 @@ local known = {
   [C.NEAP_E_TIMEOUT] = { "timeout", "it took too long" },
   [C.NEAP_E_CANCELLED] = { "cancelled", "the task was cancelled" },
   [C.NEAP_E_UNREACHABLE] = { "unreachable", "there is no way to that address" },
+  [C.NEAP_E_MALFORMED] = { "malformed", "bytes that the protocol does not allow" },
   [C.NEAP_E_IDLE] = { "timeout", "nothing came or went for too long (see idle_timeout)" },
   [C.NEAP_E_DESCRIPTOR] = { "descriptor", "the process was not started with such a descriptor, "
     .. "or it is of another kind, or taken already" },

@@ -169,8 +169,10 @@ local function pause(s, slot, conn, code, unread, so_far)
   end
   local name = errors.name(code)
   count(s, name)
-  task.say(("serving %s: %s%s"):format(conn.peer, errors.text(code),
-    unread > 0 and (", %d bytes into a message"):format(unread) or ""))
+  if code ~= C.NEAP_E_IDLE or unread > 0 then -- one that is done, and stays, is no news
+    task.say(("serving %s: %s%s"):format(conn.peer, errors.text(code),
+      unread > 0 and (", %d bytes into a message"):format(unread) or ""))
+  end
   drop(s, slot, conn, name)
 end
 

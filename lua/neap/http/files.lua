@@ -1,0 +1,387 @@
+--- Static files: a directory, served.
+---
+--- The kernel resolves each path beneath the directory (openat2), so neither ".." nor a symbolic
+--- link leads out of it. Bytes are read in pieces, and only those that the page cache has; while
+--- the kernel fetches others the loop goes on, and the task looks again. No helper thread is needed
+--- for that, and nothing is handed from thread to thread. What may still wait for a disk is looking
+--- a name up that nobody has asked for lately, and a file system that cannot say what is cached.
+
+local ffi = require("ffi")
+local abi = require("neap.abi")
+local check = require("neap.check")
+local errors = require("neap.errors")
+local pool = require("neap.pool")
+local response = require("neap.http.response")
+local task = require("neap.task")
+local text_module = require("neap.http.text")
+
+local C = abi.C
+local AGAIN = C.NEAP_E_AGAIN
+local handle_t = ffi.typeof("struct neap_handle")
+local info_t, entry_t = ffi.typeof("struct neap_disk_info"), ffi.typeof("struct neap_disk_entry")
+local min, format = math.min, string.format
+local PIECE = 65536 -- bytes of a file that are read, and queued, at a time
+local TRIES = 10    -- looks at what is not cached, each after twice the time; then it is waited for
+local FIRST_WAIT_S = 0.0005
+local RANGES = 16   -- parts of a file in one answer; of more all of it is sent
+local LISTED = 10000 -- entries of a listing
+
+local M = {}
+
+local types = {
+  avif = "image/avif", bin = "application/octet-stream", bmp = "image/bmp", c = "text/plain",
+  css = "text/css", csv = "text/csv", gif = "image/gif", gz = "application/gzip",
+  h = "text/plain", htm = "text/html", html = "text/html", ico = "image/x-icon",
+  jpeg = "image/jpeg", jpg = "image/jpeg", js = "text/javascript", json = "application/json",
+  lua = "text/plain", map = "application/json", md = "text/markdown", mjs = "text/javascript",
+  mp3 = "audio/mpeg", mp4 = "video/mp4", ogg = "audio/ogg", otf = "font/otf",
+  pdf = "application/pdf", png = "image/png", svg = "image/svg+xml", tar = "application/x-tar",
+  txt = "text/plain", wasm = "application/wasm", wav = "audio/wav", webm = "video/webm",
+  webp = "image/webp", woff = "font/woff", woff2 = "font/woff2", xml = "application/xml",
+  yaml = "application/yaml", zip = "application/zip",
+}
+
+local function type_of(path, own)
+  local extension = (path:match("%.([^./]+)$") or ""):lower()
+  local media = own[extension] or types[extension] or "application/octet-stream"
+  if media:find("^text/") and not media:find(";", 1, true) then
+    media = media .. "; charset=utf-8"
+  end
+  return media
+end
+
+-- ---- files ----
+
+local function open(root, path)
+  local made = handle_t()
+  local code = C.neap_disk_open(root and root.slot or 0, root and root.gen or 0, path, made)
+  if code < 0 then return nil, code end
+  return ffi.gc(made, C.neap_disk_finalize)
+end
+
+local function close(file)
+  ffi.gc(file, nil)
+  C.neap_disk_close(file.slot, file.gen)
+end
+
+local info = info_t()
+
+-- What is known of an open file, as a table.
+local function look_at(file)
+  local code = C.neap_disk_info(file.slot, file.gen, info)
+  if code < 0 then return nil, code end
+  local bytes, modified = tonumber(info.bytes), info.modified_s
+  return { bytes = bytes, modified = modified, directory = info.directory,
+    etag = format('"%x-%x.%x"', bytes, modified, info.modified_ns) }
+end
+
+-- Bytes of a file as a slice; waits while they are fetched. nil, text, name: it cannot be read.
+local function read(file, offset, n)
+  local allocator, message, name = pool.default():allocator()
+  if not allocator then return nil, message, name end
+  local slice
+  slice, message, name = allocator:alloc(n)
+  allocator:release() -- keeps no buf between pieces
+  if not slice then return nil, message, name end
+  local wait = FIRST_WAIT_S
+  for try = 1, TRIES + 1 do
+    local code = C.neap_disk_read(file.slot, file.gen, offset, slice.slot, slice.gen, try > TRIES)
+    if code == AGAIN then
+      task.sleep(wait)
+      wait = wait * 2
+    elseif code > 0 then
+      if code < n then slice:truncate_back(n - code) end
+      return slice
+    else
+      slice:release()
+      if code < 0 then return errors.failure("read of a file", code) end
+      return errors.fail("the file is shorter than it was", "short")
+    end
+  end
+end
+
+-- Writes a part of a file to what writes a body. Raises when that cannot be.
+local function copy(file, from, n, out)
+  while n > 0 do
+    local slice, message = read(file, from, min(n, PIECE))
+    if not slice then error(message, 0) end
+    from, n = from + #slice, n - #slice
+    out:write(slice)
+  end
+end
+
+-- ---- conditions and ranges (RFC 9110, 13 and 14) ----
+
+local function lists_etag(list, etag)
+  if list == "*" then return true end
+  for weak in list:gmatch('[^,%s]+') do
+    if weak:gsub("^W/", "") == etag then return true end
+  end
+  return false
+end
+
+local function is_unmodified(request, about)
+  local none_match = request:header("if-none-match")
+  if none_match then return lists_etag(none_match, about.etag) end
+  local since = request:header("if-modified-since")
+  since = since and text_module.parse_date(since)
+  return since ~= nil and about.modified <= since
+end
+
+local function fails_condition(request, about)
+  local match = request:header("if-match")
+  if match then
+    return match ~= "*" and (match:find("W/", 1, true) or not lists_etag(match, about.etag))
+  end
+  local since = request:header("if-unmodified-since")
+  since = since and text_module.parse_date(since)
+  return since ~= nil and about.modified > since
+end
+
+local function one_range(text, bytes)
+  local from, to = text:match("^%s*(%d*)%-(%d*)%s*$")
+  if not from or (from == "" and to == "") then return nil end
+  if from == "" then
+    local n = min(tonumber(to), bytes)
+    return n > 0 and { from = bytes - n, n = n } or false
+  end
+  from, to = tonumber(from), tonumber(to) or math.huge
+  if to < from then return nil end
+  if from >= bytes then return false end
+  return { from = from, n = min(to, bytes - 1) - from + 1 }
+end
+
+-- A list of parts, {} if none of them is in the file; nil: all of the file is to be sent.
+local function ranges_of(request, about)
+  local text = request.method == "GET" and request:header("range")
+  local list = text and text:match("^bytes=(.+)$")
+  if not list then return nil end
+  local only_if = request:header("if-range")
+  if only_if and only_if ~= about.etag and text_module.parse_date(only_if) ~= about.modified then
+    return nil
+  end
+  local found, sum = {}, 0
+  for part in (list .. ","):gmatch("([^,]*),") do
+    local range = one_range(part, about.bytes)
+    if range == nil then return nil end -- not a range: as if it were not there
+    if range then
+      found[#found + 1] = range
+      sum = sum + range.n
+    end
+  end
+  if #found > RANGES or sum > about.bytes then return nil end
+  return found
+end
+
+local function content_range(range, bytes)
+  return format("bytes %.0f-%.0f/%.0f", range.from, range.from + range.n - 1, bytes)
+end
+
+-- ---- answers ----
+
+-- The last of what writes a body closes the file, also when the client goes.
+local function writer(file, ranges, between)
+  return function(out)
+    local ok, wrong = pcall(function()
+      for i, range in ipairs(ranges) do
+        if between then out:write(between[i]) end
+        copy(file, range.from, range.n, out)
+      end
+      if between then out:write(between[#ranges + 1]) end
+    end)
+    close(file)
+    if not ok then error(wrong, 0) end
+  end
+end
+
+local boundaries = 0
+
+local function several_ranges(file, about, ranges, media)
+  boundaries = boundaries + 1
+  local boundary = format("neap-%x-%x", os.time(), boundaries)
+  local between, length = {}, 0
+  for i, range in ipairs(ranges) do
+    between[i] = format("\r\n--%s\r\nContent-Type: %s\r\nContent-Range: %s\r\n\r\n", boundary,
+      media, content_range(range, about.bytes))
+    length = length + #between[i] + range.n
+  end
+  between[#ranges + 1] = "\r\n--" .. boundary .. "--\r\n"
+  length = length + #between[#ranges + 1]
+  return "multipart/byteranges; boundary=" .. boundary, length, writer(file, ranges, between)
+end
+
+-- A body that is there at once goes with its head; a larger one is written piece by piece.
+local function body_of(file, range)
+  if range.n == 0 then
+    close(file)
+    return ""
+  end
+  if range.n > PIECE then return writer(file, { range }) end
+  local slice = read(file, range.from, range.n)
+  close(file)
+  if slice and #slice == range.n then return slice end
+  if slice then slice:release() end
+  return nil
+end
+
+local function send(request, file, about, path, options)
+  local headers = { ETag = about.etag, ["Last-Modified"] = text_module.date(about.modified),
+    ["Accept-Ranges"] = "bytes", ["X-Content-Type-Options"] = "nosniff" }
+  if options.max_age > 0 then
+    headers["Cache-Control"] = "max-age=" .. options.max_age
+  end
+  local status, media = 200, type_of(path, options.types)
+  local ranges = nil
+  if fails_condition(request, about) then status = 412
+  elseif is_unmodified(request, about) then status = 304
+  else
+    ranges = ranges_of(request, about)
+    if ranges and #ranges == 0 then
+      status, headers["Content-Range"] = 416, format("bytes */%.0f", about.bytes)
+    elseif ranges then status = 206 end
+  end
+  if status ~= 200 and status ~= 206 then
+    close(file)
+    if status == 304 then return { status = 304, headers = headers } end
+    return response.problem(status, nil, headers)
+  end
+  if ranges and #ranges > 1 then
+    local length, body
+    media, length, body = several_ranges(file, about, ranges, media)
+    headers["Content-Length"] = format("%.0f", length)
+    return { status = status, type = media, headers = headers, body = body }
+  end
+  local range = ranges and ranges[1] or { from = 0, n = about.bytes }
+  if ranges then headers["Content-Range"] = content_range(range, about.bytes) end
+  if request.method == "HEAD" then
+    close(file)
+    headers["Content-Length"] = format("%.0f", range.n)
+    return { status = status, type = media, headers = headers, body = function() end }
+  end
+  local body = body_of(file, range)
+  if not body then return nil, "a file could not be read: " .. path end
+  if type(body) == "function" then headers["Content-Length"] = format("%.0f", range.n) end
+  return { status = status, type = media, headers = headers, body = body }
+end
+
+-- ---- directories ----
+
+local entry = entry_t()
+
+-- The entries of a directory, those that are no files or directories left out: directories first.
+local function list(file, options)
+  local found = {}
+  while #found < LISTED do
+    local code = C.neap_disk_next(file.slot, file.gen, entry)
+    if code <= 0 then break end
+    local name = ffi.string(entry.name)
+    local shown = name ~= "." and name ~= ".." and (options.hidden or name:sub(1, 1) ~= ".")
+    if shown and (entry.directory or entry.regular) then
+      found[#found + 1] = { name = name, directory = entry.directory,
+        bytes = tonumber(entry.bytes), modified = entry.modified_s }
+    end
+  end
+  table.sort(found, function(a, b)
+    if a.directory ~= b.directory then return a.directory end
+    return a.name < b.name
+  end)
+  return found
+end
+
+local function directory(request, root, file, path, options)
+  local url = request.path
+  if url:sub(-1) ~= "/" then
+    close(file)
+    -- nothing but a path: "//" would be another server
+    return response.redirect((url:gsub("^/+", "/")) .. "/"
+      .. (request.query and "?" .. request.query or ""), 301)
+  end
+  local index = options.index ~= "" and open(root, path .. "/" .. options.index)
+  local about = index and look_at(index)
+  if about and not about.directory then
+    close(file)
+    return send(request, index, about, options.index, options)
+  end
+  if index then close(index) end
+  if not options.listing then
+    close(file)
+    return response.problem(404)
+  end
+  local entries = list(file, options)
+  close(file)
+  return options.listing(entries, request)
+end
+
+-- ---- handlers ----
+
+-- The path beneath the root; nil: there can be none.
+local function beneath(request, options)
+  local path = request.params and request.params.file
+  if not path then path = text_module.unescape(request.path) end
+  if not path or path:find("[%z\\]") then return nil end
+  local parts = {}
+  for part in path:gmatch("[^/]+") do
+    if part == ".." or (part:sub(1, 1) == "." and not options.hidden) then return nil end
+    parts[#parts + 1] = part
+  end
+  return #parts > 0 and table.concat(parts, "/") or "."
+end
+
+local function answer(request, root, options)
+  if request.method ~= "GET" and request.method ~= "HEAD" then
+    return response.problem(405, nil, { Allow = "GET, HEAD" })
+  end
+  local path = beneath(request, options)
+  if not path then return response.problem(404) end
+  local file, code = open(root, path)
+  if not file then
+    if code == C.NEAP_E_DESCRIPTORS or code == C.NEAP_E_LIMIT then return response.problem(503) end
+    return response.problem(404) -- also what may not be read: nobody needs to know that it is there
+  end
+  local about = look_at(file)
+  if about and about.directory then return directory(request, root, file, path, options) end
+  if about and request.path:sub(-1) ~= "/" then
+    return send(request, file, about, path, options)
+  end
+  close(file)
+  return response.problem(404)
+end
+
+local defaults = { index = "index.html", max_age = 0, hidden = false, types = {} }
+
+--- A handler that serves the files of a directory: with ETag and Last-Modified, answers to
+--- conditional requests and ranges (several, too), and in pieces of 64 KiB, so that no file is held
+--- in memory. What no path leads to beneath the directory is a 404: "..", symbolic links to
+--- elsewhere, devices, hidden files. With a route such as "/static/*file" it takes the parameter
+--- `file` for the path, else all of it.
+--- err: "system" and others: there is no such directory
+--- @param root string the directory
+--- @param options? table index: what stands for a directory ("index.html"; "": nothing) · listing:
+--- function of a directory's entries { name, directory, bytes, modified } and the request, whose
+--- answer is sent where there is no index · max_age: seconds that clients may keep a file without
+--- asking (0: not said) · hidden: names with a dot in front, too (false) · types: Content-Type by
+--- extension, besides the usual ones
+--- @return function|nil handler, string? message, string? name
+function M.files(root, options)
+  check.string(root, "http.files: root")
+  local own, listing = {}, nil
+  for name, value in pairs(options or {}) do
+    if name == "listing" then listing = value else own[name] = value end
+  end
+  if listing ~= nil and type(listing) ~= "function" then
+    check.raise("http.files: option listing must be a function, got " .. type(listing))
+  end
+  own = check.options(own, defaults, "http.files")
+  check.whole(own.max_age, 0x7fffffff, "http.files: max_age")
+  own.listing = listing
+  local file, code = open(nil, root)
+  if not file then return errors.failure("http.files: " .. root, code) end
+  local about = look_at(file)
+  if not about or not about.directory then
+    close(file)
+    return errors.fail("http.files: " .. root .. " is no directory", "system")
+  end
+  return function(request) return answer(request, file, own) end
+end
+
+return abi.keep("neap.http.files", M)

@@ -211,6 +211,7 @@ local function stepper(s)
   local decode, handle, plain = s.decode, s.handle, s.encode == put.plain
   local max_message = s.max_message
   local counts, conns = s.counts, s.conns
+  local expect_several = false -- as they were there the last time
   local step
 
   local function incomplete(slot, conn, here, need, name, detail, so_far)
@@ -248,13 +249,13 @@ local function stepper(s)
   -- it is, and is negative once a handler has read from the connection. Answers that are views of
   -- the very bytes are sent together, as far as they are neighbours.
   local function several(slot, conn, bytes, here, so_far)
-    local reader_slot, reader_gen, epoch = conn.reader_slot, conn.reader_gen, bytes.epoch
-    local high = C.neap_streams_high
-    local fields, done = cast(fields_t, conn), 0
+    local reader_slot, epoch = conn.reader_slot, bytes.epoch
+    local high, before = C.neap_streams_high, so_far
+    local fields, rest_of_bytes, done = cast(fields_t, conn), cast(view_t, bytes), 0
     fields.epoch = epoch
     while done < here do
-      fields.handled = done
-      local message, consumed = decode(new_view(reader_slot, reader_gen, epoch, done, here - done))
+      fields.handled, rest_of_bytes.at, rest_of_bytes.size = done, done, here - done
+      local message, consumed = decode(bytes)
       if not message then break end
       check_consumed(consumed, here - done)
       counts.messages = counts.messages + 1
@@ -273,7 +274,7 @@ local function stepper(s)
       views_done()
     end
     send_held()
-    fields.handled = -1
+    fields.handled, expect_several = -1, so_far - before >= SEVERAL
     if C.neap_streams_high ~= high and is_high(s, conn) and not wait_low(s, slot, conn) then
       return
     end
@@ -286,7 +287,9 @@ local function stepper(s)
     local here = C.neap_reader_next(conn.reader_slot, conn.reader_gen, epoch, done, want,
       cast(view_t, bytes))
     if here < 0 then return pause(s, slot, conn, here, bytes.size, so_far) end
-    if done > 0 and here >= SEVERAL * done then return several(slot, conn, bytes, here, so_far) end
+    if expect_several or (done > 0 and here >= SEVERAL * done) then
+      return several(slot, conn, bytes, here, so_far)
+    end
     epoch = bytes.epoch
     local consumed = one(slot, conn, bytes, here, so_far)
     if consumed then return step(slot, conn, epoch, consumed, 1, so_far + 1) end

@@ -52,14 +52,22 @@ local READ, WRITE = C.NEAP_READY_READ, C.NEAP_READY_WRITE
 local CONNECT, ACCEPT = C.NEAP_READY_CONNECT, C.NEAP_READY_ACCEPT
 local SIGNAL, TIMER = C.NEAP_READY_SIGNAL, C.NEAP_READY_TIMER
 local OF_PROCESS = SIGNAL + C.NEAP_READY_INPUT
+
+local left = 0      -- entries of this turn that nobody has taken
+local back = false  -- the last one was given back
+
 -- Tail calls and no loop: with one busy connection a loop would be left at once, which LuaJIT
 -- does not compile, and gives up on for good.
-local function dispatch(left)
-  if left == 0 or not C.neap_loop_next(loop, entry) then return end
+local function dispatch()
+  if not back then
+    if left == 0 or not C.neap_loop_next(loop, entry) then return end
+    left = left - 1
+  end
+  back = false
   local slot, what = entry.slot, entry.what
   if what == READ then -- what nearly all are
     handlers[READ](slot)
-    return dispatch(left - 1)
+    return dispatch()
   end
   if band(what, READ) ~= 0 then handlers[READ](slot) end
   if band(what, WRITE) ~= 0 then handlers[WRITE](slot) end
@@ -67,8 +75,22 @@ local function dispatch(left)
   if band(what, ACCEPT) ~= 0 then handlers[ACCEPT](slot) end
   if what == TIMER then wait.timer_fired(slot) end
   if band(what, OF_PROCESS) ~= 0 then handlers[what](slot) end
-  return dispatch(left - 1)
+  return dispatch()
 end
+
+--- For whoever was woken for a connection that can be read: takes the next one of this turn, so
+--- that many cost one switch between tasks.
+--- @return integer|nil slot what is not for the caller it gives back
+function M.next_readable()
+  if left == 0 or back or not C.neap_loop_next(loop, entry) then return nil end
+  left = left - 1
+  if entry.what == READ then return entry.slot end
+  back = true
+  return nil
+end
+
+--- The entry that was taken last is somebody else's.
+function M.give_back() back = true end
 
 local function busy()
   return wait.queued() or wait.pending() > 0 or C.neap_loop_pending(loop) > 0
@@ -98,7 +120,9 @@ local function turn(block)
   end
   local ready = C.neap_loop_poll(loop, idle and -1 or 0)
   if ready < 0 or failed_polls > 0 then poll_ended(ready) end
-  dispatch(ready)
+  left = ready
+  dispatch()
+  left = 0
   queue_after_turn()
   run_queue()
   C.neap_loop_flush(loop)
@@ -187,10 +211,10 @@ end
 -- A timer that does nothing but end a poll.
 local tick = { on_timer = function() end }
 
--- Turns the loop until left(), which is asked every LOOK_SECONDS, says that nothing is; or until
--- a time, or a second stop.
-local function turn_until(over_at, left)
-  while not hurry and left() do
+-- Turns the loop until some_left(), which is asked every LOOK_SECONDS, says that nothing is; or
+-- until a time, or a second stop.
+local function turn_until(over_at, some_left)
+  while not hurry and some_left() do
     local now = C.neap_loop_now(loop)
     if now >= over_at then return end
     local look_at = math.min(over_at, now + LOOK_SECONDS)

@@ -332,9 +332,18 @@ local function next_waiting(s)
   s.first, s.last = 1, 0
 end
 
+-- Another connection of the server that can be read now, or nil.
+local function next_readable(s)
+  local slot = task.next_readable()
+  if not slot then return nil end
+  if s.conns[slot] and not s.working[slot] then return slot end
+  task.give_back()
+  return nil
+end
+
 -- The worker gets another connection; false: it shall end.
 local function rest(s, worker)
-  local slot = next_waiting(s)
+  local slot = next_waiting(s) or next_readable(s)
   if not slot then
     if s.idle_count >= IDLE_WORKERS or s.ended then return false end
     worker.conn = false

@@ -152,11 +152,12 @@ static void S11_S10_several_slices_of_one_buf_move_together(void **state)
     struct neap_handle clone = slice_retain(slivers[0]);
     struct neap_handle front = slice_split(slivers[1], 4);
     turns(AFTER);
-    for (int i = 0; i < 30; i++) {
+    /* a turn moves for a time, which is not much under valgrind */
+    for (int i = 0; i < 30 || (detached() < COUNT && i < 3000); i++) {
         neap_slice_size(AT(front));
         turns(1);
     }
-    assert_true(detached() >= COUNT - 1 + 1); /* all but both parts of one */
+    assert_true(detached() >= COUNT); /* all but both parts of one */
     assert_int_equal(info_of(slivers[1]).buf_bytes, BUF);
     assert_int_equal(neap_slice_get(AT(clone), 0, 4 | NEAP_BIG), 0);
     assert_int_equal(neap_slice_set(AT(clone), 0, 1, 5), NEAP_OK);

@@ -35,6 +35,9 @@
 #endif
 #ifdef NEAP_VALGRIND
 #include <valgrind/memcheck.h>
+#define NEAP_MODE_SLOW 1 /* what ends after a time gets much more of it */
+#else
+#define NEAP_MODE_SLOW 0
 #endif
 
 #if NEAP_MODE_GUARD

@@ -3,6 +3,7 @@
 #include <time.h>
 
 #include "base/panic.h"
+#include "base/poison.h"
 
 enum {
     BEGIN_BYTES = 1 << 17, /* live in a pool, before it is worth a look */
@@ -11,7 +12,7 @@ enum {
     LOOK_SLICES = 4096,    /* in one turn */
     MOVE_SLICES = 512,
     MOVE_BYTES = 128 << 10,
-    MOVE_US = 400,  /* moving ends after this, but for one buf */
+    MOVE_US = NEAP_MODE_SLOW ? 400000 : 400, /* moving ends after this, but for one buf */
     REST_TURNS = 64 /* after a look at all slices that found nothing to move */
 };
 

@@ -11,8 +11,9 @@ end
 
 local function has_module(name)
   local file = has("node") and io.open("spec/npm/node_modules/" .. name .. "/package.json")
-  if file then file:close() end
-  return file ~= nil
+  if not file then return false end
+  file:close()
+  return true
 end
 
 local function when(there, name, fn)

@@ -272,6 +272,13 @@ static struct model_reader *choose_view(struct neap_view *view)
     return r && !r->view_is_stale ? r : NULL;
 }
 
+/* A reader that never had bytes has none to point to. */
+static uint8_t *unread_at(const struct model_reader *r, uint32_t offset)
+{
+    static uint8_t nothing[1];
+    return r->unread.at ? r->unread.at + offset : nothing;
+}
+
 static void view_read(void)
 {
     struct neap_view v;
@@ -285,7 +292,7 @@ static void view_read(void)
     uint32_t end = v.at + v.size, from = v.at + offset;
     if (from < offset) from = UINT32_MAX;
     if (is(neap_view_copy(v.slot, v.gen, v.epoch, end, from, n, room), want, NULL))
-        CHECK(!n || memcmp(room, r->unread.at + from, n) == 0);
+        CHECK(!n || memcmp(room, unread_at(r, from), n) == 0);
     double byte = neap_view_get(v.slot, v.gen, v.epoch, end, from, 1);
     if (r && offset < v.size)
         CHECK(byte == r->unread.at[from]);
@@ -302,12 +309,12 @@ static void view_find(void)
     model_op("view find");
     int want = !r ? NEAP_E_STALE : from > v.size ? NEAP_E_RANGE : NEAP_E_EOF;
     if (want == NEAP_E_EOF) {
-        struct model_bytes in = {.at = r->unread.at + v.at, .size = v.size};
+        struct model_bytes in = {.at = unread_at(r, v.at), .size = v.size};
         uint32_t at = plain_find(&in, (const uint8_t *)"ab", 2, from);
         if (at != UINT32_MAX) want = (int)at;
     }
     is(neap_view_find(&v, "ab", 2, from), want, NULL);
-    if (r) CHECK(neap_view_equals(&v, (const char *)r->unread.at + v.at, v.size) == 1);
+    if (r) CHECK(neap_view_equals(&v, (const char *)unread_at(r, v.at), v.size) == 1);
 }
 
 static void view_put(void)
@@ -320,7 +327,7 @@ static void view_put(void)
     int result = neap_buffer_put_view(AT(to), v.slot, v.gen, v.epoch, v.at, v.size);
     int want = r && b ? NEAP_OK : NEAP_E_STALE;
     if (want == NEAP_OK && b->pool->closed && result < 0) want = NEAP_E_CLOSED;
-    if (is(result, want, b ? b->pool : NULL)) bytes_add(&b->bytes, r->unread.at + v.at, v.size);
+    if (is(result, want, b ? b->pool : NULL)) bytes_add(&b->bytes, unread_at(r, v.at), v.size);
 }
 
 static void view_retain(void)
@@ -333,7 +340,7 @@ static void view_retain(void)
     int result = neap_view_retain(&v, &slice), want = r ? NEAP_OK : NEAP_E_STALE;
     if (r && r->pool->closed && result < 0 && !v.size) want = NEAP_E_CLOSED;
     if (!is(result, want, r ? r->pool : NULL)) return;
-    CHECK(slice_size(slice_born(slice, r->pool, r->unread.at + v.at)) == v.size);
+    CHECK(slice_size(slice_born(slice, r->pool, unread_at(r, v.at))) == v.size);
 }
 
 /* ---- the end ---- */

@@ -234,6 +234,26 @@ describe("slivers", function()
     pool:close()
   end)
 
+  -- A look at all of them takes 255 turns here, which is how far a slice once counted.
+  it("W3 move however many slots there are", function()
+    local run = helper.script([[
+      local neap = require("neap")
+      local allocator, all = assert(neap.pool()):allocator(), {}
+      for i = 1, 255 * 4096 - 200 do all[i] = allocator:alloc(1) end
+      for i = 1, #all do all[i]:release() end
+      local pool = assert(neap.pool { min_size = 65536 })
+      local other, kept = pool:allocator(), {}
+      for i = 1, 200 do
+        local whole = other:alloc(65000)
+        kept[i] = whole:split(10)
+        whole:release()
+      end
+      other:release()
+      for _ = 1, 4000 do neap.sleep(0) end
+      print(pool:stats().slices_detached)]], "--leaks=off")
+    assert.equal("200\n", run.out)
+  end)
+
   it("S11 are moved with their prefixes, and with what they say", function()
     local pool = assert(neap.pool { min_size = 64 * KIB })
     local kept = keep_slivers(pool, 500)

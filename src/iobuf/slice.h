@@ -30,12 +30,13 @@ struct neap_slice {
     uint32_t bound;
     uint32_t prev; /* private: slots of its neighbours in the buf's list, 0: none */
     uint32_t next;
-    uint32_t queued;    /* for whoever owns it: slot of the next slice in a queue */
-    uint32_t track;     /* private to ledger.c: who watches it, 0: nobody */
-    bool clone;         /* made by retain: may overlap another slice */
-    bool owned;         /* by a queue of C: no handle holds it */
-    bool still;         /* for whoever owns it: it must not move to another buf by itself */
-    uint8_t idle_since; /* private to sweep.c: the turn; 0: a handle found it since its last look */
+    uint32_t queued; /* for whoever owns it: slot of the next slice in a queue */
+    uint32_t track;  /* private to ledger.c: who watches it, 0: nobody */
+    bool clone : 1;  /* made by retain: may overlap another slice */
+    bool owned : 1;  /* by a queue of C: no handle holds it */
+    bool still : 1;  /* for whoever owns it: it must not move to another buf by itself */
+    uint16_t
+        idle_since; /* private to sweep.c: the turn; 0: a handle found it since its last look */
 };
 
 extern __attribute__((visibility("hidden"))) struct neap_slots neap_slices;

@@ -20,8 +20,9 @@ enum {
 static uint32_t batch[MOVE_SLICES];
 static uint32_t batch_count, batch_bytes;
 
-static uint8_t this_turn = 1;  /* 1 to 255, and then 1 again */
-static uint32_t cursor = 1;    /* the slot that is looked at next */
+static uint16_t this_turn =
+    1;                      /* 1 to UINT16_MAX, and then 1 again: far longer than a look at all */
+static uint32_t cursor = 1; /* the slot that is looked at next */
 static uint32_t pool_slot = 1; /* the pool whose slices are */
 static uint32_t rest_turns;
 static bool found; /* something, since the cursor was at the beginning */
@@ -57,12 +58,12 @@ static uint8_t turns_to_wait(const struct neap_pool *pool)
     return full ? 1 : pool->detach_after;
 }
 
-/* So many at least: after 255 it is 0 again. */
-static uint8_t idle_turns(const struct neap_slice *s)
+/* So many at least: after UINT16_MAX it is 0 again. */
+static uint16_t idle_turns(const struct neap_slice *s)
 {
     if (!s->idle_since) return 0;
-    uint8_t turns = (uint8_t)(this_turn - s->idle_since);
-    return this_turn < s->idle_since ? (uint8_t)(turns - 1) : turns; /* there is no turn 0 */
+    uint16_t turns = (uint16_t)(this_turn - s->idle_since);
+    return this_turn < s->idle_since ? (uint16_t)(turns - 1) : turns; /* there is no turn 0 */
 }
 
 /* The slices of a buf go into the batch, if all of them may move now and it is worth it. */

@@ -225,7 +225,8 @@ describe("slivers", function()
     end
     assert.equal(2000 * 10, stats.bytes_referenced)
     assert.is_true(stats.bytes_live <= 8 * stats.bytes_referenced, stats.bytes_live)
-    assert.is_true(stats.slices_detached >= 2000) -- some move twice on a slow machine
+    -- some move twice on a slow machine; of those that did not, two bufs fit what may be held
+    assert.is_true(stats.slices_detached >= 1998, stats.slices_detached)
     for i = 1, 2000 do
       assert.equal(i, kept[i]:u32be(0))
       assert.equal(10, #kept[i])

@@ -9,19 +9,13 @@ local neap = require("neap")
 
 local target = arg[2] or "tcp://127.0.0.1:7000"
 
--- One direction: chunk in, chunk out, without a copy.
+-- One direction, without a copy, and without a look at what passes.
 local function relay(from, to)
-  while true do
-    local chunk, message, name = from:read_any()
-    if name == "eof" then return to:shutdown() end
-    if chunk then chunk, message, name = to:write(chunk) end -- waits for a slow receiver
-    if not chunk then
-      if name ~= "closed" then io.stderr:write("proxy: ", message, "\n") end
-      from:close() -- and what the other direction waits for returns "closed"
-      to:close()
-      return
-    end
-  end
+  local bytes, message, name = from:pipe_to(to) -- waits for a slow receiver
+  if bytes then return to:shutdown() end
+  if name ~= "closed" then io.stderr:write("proxy: ", message, "\n") end
+  from:close() -- and what the other direction waits for returns "closed"
+  to:close()
 end
 
 local listener = assert(neap.listen(arg[1] or "tcp://127.0.0.1:7003", function(client)

@@ -72,6 +72,28 @@ describe("LuaJIT compiles", function()
     ]])
   end)
 
+  it("a pipe from one connection to another", function()
+    assert_compiles([[
+      local sink = assert(neap.listen("tcp://127.0.0.1:0", function(conn)
+        conn:pipe_to(conn)
+      end))
+      local proxy = assert(neap.listen("tcp://127.0.0.1:0", function(conn)
+        local to = assert(neap.connect(sink.address))
+        neap.spawn(function() to:pipe_to(conn) end)
+        conn:pipe_to(to)
+        to:close()
+      end))
+      local conn = assert(neap.connect(proxy.address))
+      for _ = 1, 5000 do
+        conn:write("hello")
+        assert(conn:read(5)):release()
+      end
+      conn:close()
+      proxy:close()
+      sink:close()
+    ]])
+  end)
+
   it("an echo of whatever comes", function()
     assert_compiles([[
       local listener = assert(neap.listen("tcp://127.0.0.1:0", function(conn)

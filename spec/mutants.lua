@@ -96,7 +96,7 @@ return {
     "if (r && r->waits_for_account &&", "if (false && r->waits_for_account &&" },
   { "P7", "a pool too small says nothing", "src/iobuf/pool.c",
     "return !limit || reserve <= limit / RESERVE_PART;", "return true;" },
-  { "P7", "a wait for memory is the peer's fault", "lua/neap/net.lua",
+  { "P7", "a wait for memory is the peer's fault", "lua/neap/conn.lua",
     "return LIMIT -- it was", "return TIMEOUT -- it was" },
   { "P7", "max_held is not passed on", "lua/neap/net.lua",
     'if name ~= "timeout" and name ~= "pool" then', 'if name ~= "timeout" and name ~= "pool" and '

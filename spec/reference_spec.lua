@@ -84,7 +84,7 @@ describe("tools/reference.lua", function()
   end)
 
   it("notices a method without a comment", function()
-    finds("conn:undescribed: has no comment", "lua/neap/net.lua", "ffi.metatype(stream_t",
+    finds("conn:undescribed: has no comment", "lua/neap/conn.lua", "ffi.metatype(stream_t",
       "function Stream:undescribed() end\n\nffi.metatype(stream_t")
     finds("reader:undescribed: has no comment", "lua/neap/reader.lua", "local reader_options",
       "function Reader:undescribed() end\n\nlocal reader_options")
@@ -123,7 +123,7 @@ describe("tools/reference.lua", function()
   it("notices that nobody says who owns a slice", function()
     finds("conn:read: an `own:` line must say who owns what", "lua/neap/reader.lua",
       "--- own: returns owned\n", "")
-    finds("conn:write: an `own:` line must say who owns what", "lua/neap/net.lua",
+    finds("conn:write: an `own:` line must say who owns what", "lua/neap/conn.lua",
       "--- own: takes slices, borrows strings", "--- own: it does something with x")
   end)
 

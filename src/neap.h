@@ -949,6 +949,20 @@ int neap_stream_put_number(uint32_t slot, uint32_t gen, int number, double value
 int neap_stream_put_bits(uint32_t slot, uint32_t gen, int number, uint64_t bits);
 int neap_stream_put_varint(uint32_t slot, uint32_t gen, uint64_t value);
 
+struct neap_pipe {
+    struct neap_handle from;
+    struct neap_handle to; /* may be the same stream */
+    double most;           /* bytes; may be infinite */
+    double moved;          /* so far */
+};
+
+/* Queue on one stream what has come on another. NEAP_OK: `most` bytes were moved. Otherwise call it
+ * again once the stream that it names has said so. own: takes the bytes out of what is unread.
+ * err: AGAIN: nothing more has come (READY_READ of `from`); BUSY: more than NEAP_WRITE_HIGH_BYTES
+ * are queued (READY_WRITE of `to`); what reading `from` ends with (EOF, …), STALE: it is closed;
+ * what queueing on `to` fails with, CLOSED: it is closed. */
+int neap_pipe_move(struct neap_pipe *pipe);
+
 /* How often a stream had more than NEAP_WRITE_HIGH_BYTES queued after a write, in all: who has
  * seen it grow asks the stream. */
 extern uint32_t neap_streams_high;

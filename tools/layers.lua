@@ -17,7 +17,7 @@ local LUA_LAYERS = {
   { name = "buffers", "collector", "site", "slice", "walk", "view", "put", "pool", "allocator",
     "buffer", "reader" },
   { name = "scheduler", "wait", "loop", "task", "scope", "timer", "channel", "log" },
-  { name = "network", "net", "stream", "listener", "udp", "unix", "tls", "dns", "address" },
+  { name = "network", "net", "conn", "pipe", "listener", "udp", "unix", "tls", "dns", "address" },
   { name = "codecs", "codec/", never = { network = true, scheduler = true } },
   { name = "servers and clients", rest = true },
   { name = "operations", "ops", "metrics", "guard", "leaks", "profile", "stats", "inspector",

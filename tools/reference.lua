@@ -23,7 +23,8 @@ local SOURCES = "lua/neap/"
 -- the first words of its first comment.
 local CHAPTERS = {
   { file = "init", title = "The module" },
-  { file = "net", title = "Connections and listeners" },
+  { file = "net", title = "Listening and connecting" },
+  { file = "conn", title = "Connections" },
   { file = "serve", title = "Servers of messages" },
   { file = "codec/frame", title = "Codecs: frames" },
   { file = "codec/line", title = "Codecs: lines" },

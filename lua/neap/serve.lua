@@ -19,6 +19,7 @@ local ffi = require("ffi")
 local abi = require("neap.abi")
 local check = require("neap.check")
 local errors = require("neap.errors")
+local connection = require("neap.conn")
 local net = require("neap.net")
 local put = require("neap.put")
 local slice = require("neap.slice")
@@ -35,7 +36,7 @@ local SWEEPS = 8        -- looks at unfinished messages while one may be so for 
 
 local fresh_view, new_view, is_slice = view.fresh, view.new, slice.is_slice
 local keep_views, views_done, is_view = view.keep, view.done, view.is_view
-local hold, send_held = net.hold, net.send_held
+local hold, send_held = connection.hold, connection.send_held
 local fields_t = ffi.typeof("struct neap_lua_stream_fields *") -- of a connection
 local view_t, cast = ffi.typeof("struct neap_view *"), ffi.cast
 local type, next, tostring, pcall, floor = type, next, tostring, pcall, math.floor
@@ -81,7 +82,7 @@ end
 -- Ends a connection, if it is still the one that it was.
 local function drop(s, slot, conn, why)
   if s.conns[slot] ~= conn then return end
-  net.unserve(slot)
+  connection.unserve(slot)
   conn:close()
   forget(s, slot, conn, why)
 end
@@ -194,7 +195,7 @@ end
 local function wait_low(s, slot, conn)
   count(s, "paused_full")
   local limit = s.send_timeout > 0 and s.send_timeout or nil
-  local code = net.drain(conn, floor(s.max_queued / 4), limit)
+  local code = connection.drain(conn, floor(s.max_queued / 4), limit)
   if code >= 0 then return true end
   if s.conns[slot] == conn then
     local name = code == TIMEOUT and "unread" or errors.name(code)
@@ -417,7 +418,7 @@ local function give_to_worker(s, slot)
   task.wake(worker.task, 0)
 end
 
--- ---- what net.lua asks ----
+-- ---- what conn.lua asks ----
 
 local State = {}
 State.__index = State
@@ -434,7 +435,7 @@ function State:left(slot, conn)
 end
 
 -- A handler reads from its connection: from the message on that it was given.
-function net.drop_handled(conn)
+function connection.drop_handled(conn)
   local fields, bytes = cast(fields_t, conn), fresh_view()
   C.neap_reader_next(conn.reader_slot, conn.reader_gen, conn.epoch, conn.handled, 0,
     cast(view_t, bytes))
@@ -459,9 +460,9 @@ end
 --- A connection was accepted.
 function State:take(made)
   local slot = made.stream.slot
-  local conn = net.serve(self, made)
+  local conn = connection.serve(self, made)
   if over_per_address(self, slot, conn) then
-    net.unserve(slot)
+    connection.unserve(slot)
     return conn:close()
   end
   self.conns[slot], self.working[slot] = conn, false

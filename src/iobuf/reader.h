@@ -60,7 +60,16 @@ static inline bool neap_reader_paused(const struct neap_reader *r)
 struct neap_reader *neap_reader_of(uint32_t slot, uint32_t gen);
 struct neap_reader *neap_reader_at(uint32_t slot);
 
+static inline uint32_t neap_reader_unread(const struct neap_reader *r)
+{
+    return r->end - r->start;
+}
+
 /* The same as the public functions, for who holds the reader itself. */
 int neap_reader_make_room(struct neap_reader *r, uint32_t want, struct neap_room *room);
 void neap_reader_got(struct neap_reader *r, uint32_t n);
 void neap_reader_rest(struct neap_reader *r);
+
+/* As neap_reader_read_any(), for who keeps the slice from scripts: the ledger is not told of it.
+ * own: returns owned. */
+int neap_reader_take_any(struct neap_reader *r, uint32_t max, struct neap_slice **slice);

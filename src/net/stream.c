@@ -219,7 +219,7 @@ static void on_ready(struct neap_watch *watch, int events)
 
 /* ---- reading ---- */
 
-static int wait_readable(struct neap_stream *s)
+int neap_stream_await(struct neap_stream *s)
 {
     neap_reader_rest(s->reader);
     watch_for(s, NEAP_WATCH_READ, true);
@@ -264,7 +264,7 @@ static int fill(struct neap_reader *r, uint32_t want)
 {
     struct neap_stream *s = r->source;
     if (s->connect_result < 0) return s->connect_result;
-    if (!s->readable) return wait_readable(s);
+    if (!s->readable) return neap_stream_await(s);
     struct neap_room room;
     int result = neap_reader_make_room(r, want, &room);
     if (result == NEAP_E_LIMIT && neap_reader_paused(r)) return pause_reading(s);
@@ -273,7 +273,7 @@ static int fill(struct neap_reader *r, uint32_t want)
     s->readable = false;
     int64_t n = s->file ? neap_file_read(s->fd, room.at, room.size)
                         : neap_socket_read(s->fd, room.at, room.size);
-    if (n == NEAP_E_AGAIN) return wait_readable(s);
+    if (n == NEAP_E_AGAIN) return neap_stream_await(s);
     if (n == 0) return read_ended(s, s->broken ? s->broken : NEAP_E_EOF);
     if (n < 0) return read_ended(s, (int)n);
     neap_net_counts.read_bytes += (uint64_t)n;
@@ -380,8 +380,7 @@ void neap_stream_finalize(void *handle)
 
 /* ---- what a script asks ---- */
 
-/* May more be queued? A stale stream is a closed one: STALE is what a slice can be. */
-static int writable(struct neap_stream *s)
+int neap_stream_writable(const struct neap_stream *s)
 {
     if (!s || s->shutdown) return NEAP_E_CLOSED;
     if (s->connect_result < 0 && s->connect_result != NEAP_E_AGAIN) return s->connect_result;
@@ -413,7 +412,7 @@ int neap_stream_write(uint32_t slot, uint32_t gen, uint32_t slice_slot, uint32_t
     struct neap_stream *s = stream_of(slot, gen);
     uint32_t n = neap_slice_bytes_count(slice);
     if (!above_high && goes_high(s, n)) return NEAP_E_BUSY;
-    int result = writable(s);
+    int result = neap_stream_writable(s);
     if (result < 0) {
         neap_slice_end(slice, NEAP_DROPPED);
         return result;
@@ -427,7 +426,7 @@ int neap_stream_write_bytes(uint32_t slot, uint32_t gen, const char *bytes, uint
 {
     struct neap_stream *s = stream_of(slot, gen);
     if (!above_high && goes_high(s, n)) return NEAP_E_BUSY;
-    int result = writable(s);
+    int result = neap_stream_writable(s);
     if (result == NEAP_OK) result = neap_writer_add_bytes(&s->writer, (const uint8_t *)bytes, n);
     return result < 0 ? result : neap_stream_queued_now(s, n);
 }

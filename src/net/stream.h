@@ -1,5 +1,6 @@
 /* stream.h - a stream as the files of this directory see it: stream.c moves its bytes and ends it,
- * connect.c opens it, idle.c watches for one without traffic. Thread: the loop's. */
+ * connect.c opens it, put.c and pipe.c queue what is no slice of a script's, idle.c watches for one
+ * without traffic. Thread: the loop's. */
 #pragma once
 
 #include "iobuf/reader.h"
@@ -46,6 +47,12 @@ extern struct neap_slots neap_streams;
 
 /* Every wait on it, and every later read of more than is here, and write, fails because of `why`. */
 void neap_stream_fail(struct neap_stream *s, int why);
+
+/* May more be queued? A stale stream (NULL) is a closed one: STALE is what a slice can be. */
+int neap_stream_writable(const struct neap_stream *s);
+
+/* Nothing is unread, and the system has said nothing: let it. Returns AGAIN. */
+int neap_stream_await(struct neap_stream *s);
 
 /* More than NEAP_WRITE_HIGH_BYTES are queued. */
 void neap_stream_is_high(struct neap_stream *s);

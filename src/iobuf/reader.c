@@ -296,18 +296,31 @@ static void consume(struct neap_reader *r, uint32_t n)
     if (__builtin_expect(r->chosen, 0)) neap_pause_come_back(r);
 }
 
-/* A slice of the first n unread bytes, or NULL; `skip` more behind it are consumed with it. */
-static struct neap_slice *take(struct neap_reader *r, uint32_t n, uint32_t skip)
+int neap_reader_have_some(struct neap_reader *r)
+{
+    int result = check(r, 0);
+    return result == NEAP_OK ? gather(r, 1) : result;
+}
+
+void neap_reader_drop(struct neap_reader *r, uint32_t n)
+{
+    neap_assert(n <= unread(r), "what is dropped is there");
+    if (n) consume(r, n);
+}
+
+struct neap_slice *neap_reader_take(struct neap_reader *r, uint32_t n)
 {
     struct neap_slice *s = neap_slice_make(r->buf, r->start, r->start, r->start + n);
-    if (s) consume(r, n + skip);
+    if (s) consume(r, n);
     return s;
 }
 
+/* A slice of the first n unread bytes; `skip` more behind it are consumed with it. */
 static int cut(struct neap_reader *r, uint32_t n, uint32_t skip, struct neap_handle *handle)
 {
-    struct neap_slice *s = take(r, n, skip);
+    struct neap_slice *s = neap_slice_make(r->buf, r->start, r->start, r->start + n);
     if (!s) return NEAP_E_MEMORY;
+    consume(r, n + skip);
     *handle = neap_slice_handle(s);
     return neap_slice_born(s);
 }
@@ -338,15 +351,6 @@ int neap_reader_read_any(uint32_t slot, uint32_t gen, uint32_t max, struct neap_
     int result = check(r, 0);
     if (result == NEAP_OK) result = gather(r, 1);
     return result == NEAP_OK ? cut(r, smaller(unread(r), max), 0, handle) : result;
-}
-
-int neap_reader_take_any(struct neap_reader *r, uint32_t max, struct neap_slice **slice)
-{
-    int result = check(r, 0);
-    if (result == NEAP_OK) result = gather(r, 1);
-    if (result < 0) return result;
-    *slice = take(r, smaller(unread(r), max), 0);
-    return *slice ? NEAP_OK : NEAP_E_MEMORY;
 }
 
 /* A short delimiter, as a number; 0: a long one, whose searches are not remembered. */

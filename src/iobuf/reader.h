@@ -70,6 +70,14 @@ int neap_reader_make_room(struct neap_reader *r, uint32_t want, struct neap_room
 void neap_reader_got(struct neap_reader *r, uint32_t n);
 void neap_reader_rest(struct neap_reader *r);
 
-/* As neap_reader_read_any(), for who keeps the slice from scripts: the ledger is not told of it.
- * own: returns owned. */
-int neap_reader_take_any(struct neap_reader *r, uint32_t max, struct neap_slice **slice);
+/* For who keeps scripts out of it: have something unread, so that it lies at neap_reader_data();
+ * drop n of these bytes; have them, n at least 1, as a slice of which the ledger is not told.
+ * own: take returns owned, or NULL: there is no memory for it. */
+int neap_reader_have_some(struct neap_reader *r);
+void neap_reader_drop(struct neap_reader *r, uint32_t n);
+struct neap_slice *neap_reader_take(struct neap_reader *r, uint32_t n);
+
+static inline uint8_t *neap_reader_data(const struct neap_reader *r)
+{
+    return r->buf->mem + r->start;
+}

@@ -66,5 +66,9 @@ static inline int neap_stream_queued_now(struct neap_stream *s, uint32_t n)
     return s->writer.queued < INT32_MAX ? (int)s->writer.queued : INT32_MAX;
 }
 
+/* Without a place in the queue, if nothing is there. Returns how many of the bytes the system took:
+ * what is left can be queued, unless writing is over. own: borrows bytes. */
+uint32_t neap_stream_send_now(struct neap_stream *s, uint8_t *bytes, uint32_t n);
+
 /* Let it fail after so many seconds without traffic; 0: never. Called once, when it is made. */
 void neap_idle_watch(struct neap_stream *s, uint32_t seconds);

@@ -224,6 +224,7 @@ for _, kind in ipairs { C, R } do
 end
 op(4, C, "write", { bytes }) op(2, C, "write", { list_of_bytes }) op(2, C, "try_write", { bytes })
 op(1, C, "try_write", { list_of_bytes }) op(1, C, "flush") op(1, C, "queued")
+op(1, C, "pipe_to", { function() return pick(C) end, maybe(size) })
 op(0.3, C, "shutdown") op(1, C, "info") op(1, C, "keep") op(1, C, "set_timeout", { seconds })
 op(0.3, "listener", "close")
 op(1, "timer", "cancel") op(0.3, "task", "cancel") op(0.5, "task", "join", { seconds })

@@ -88,8 +88,8 @@ local owner
 -- What a message has for itself, in its array part: its other fields are the script's. Of its view
 -- it has what that was made of, since the object may be another view by the time.
 -- LuaJIT allocates an array of 15 together with its table, and a larger one by itself. Where one of
--- the values is a constant it makes a template, and that has a hash part, which is copied each time:
--- hence `unset`.
+-- the values is a constant it makes a template with a hash part, which is copied each time: hence
+-- `unset`.
 local unset = false
 local KEPT, SIZE, KIND, FLAGS, LENGTH, FRAMING = 1, 2, 3, 4, 5, 6
 local METHOD, STATUS, PATH = 7, 7, 8

@@ -133,6 +133,8 @@ bench-peers: all benches ## and beside other servers, which it gets from Debian'
 	@bench/peers/setup
 	@bench/table echo --peers --syscalls --turns 40 --loads '64x64x1 64x16384x1 512x64x1 5000x64x1'
 	@bench/table relay --peers --syscalls --turns 40
+	@bench/table http --peers --syscalls --turns 40
+	@bench/table files --peers --syscalls
 
 bench-check: all benches ## fail where an operation or a message takes 5 % more instructions
 	@bench/micro --check

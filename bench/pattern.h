@@ -3,9 +3,10 @@
  * Each connection sends its own stretch of a pattern that depends on the position, so a byte that
  * is wrong, missing, swapped or another connection's shows. With `frames` a message is that
  * stretch behind a header: its bytes u32be, type 1 u16be, its number u16be (the protocol of
- * examples/frames.lua). Included once. One thread.
+ * examples/frames.lua). A request of HTTP is the same for all, over and over: there the answer tells
+ * whose it is. Included once. One thread.
  *
- *     pattern_fill();
+ *     pattern_fill(&message);
  *     send(fd, bytes_at(&message, index, offset, n), n, 0); */
 #ifndef BENCH_PATTERN_H
 #define BENCH_PATTERN_H
@@ -21,12 +22,14 @@ enum {
     CHUNK_BYTES = 64 * 1024,  /* the most that one send or one recv moves */
     PATTERN_PERIOD = 65521,   /* prime, so that no power of two hides a shift */
     CONNECTION_STRIDE = 7919, /* neighbours start elsewhere in the pattern */
+    REQUEST_MAX_BYTES = 4096,
 };
 
 /* What all messages of a run are like. */
 struct message {
     size_t size_bytes; /* without a header */
     bool frames;
+    const char *request; /* of HTTP, size_bytes long. NULL: an echo */
 };
 
 static unsigned char pattern[PATTERN_PERIOD + CHUNK_BYTES];
@@ -43,11 +46,12 @@ static inline uint64_t random_next(void)
 
 /* The pattern is followed by its own beginning, so that any stretch of
  * CHUNK_BYTES can be sent from it, and compared with it, in one piece. */
-static inline void pattern_fill(void)
+static inline void pattern_fill(const struct message *m)
 {
-    for (size_t i = 0; i < sizeof pattern; i++)
-        pattern[i] =
-            i < PATTERN_PERIOD ? (unsigned char)(random_next() >> 32) : pattern[i - PATTERN_PERIOD];
+    if (m->request) memcpy(pattern, m->request, m->size_bytes);
+    size_t period = m->request ? m->size_bytes : PATTERN_PERIOD;
+    for (size_t i = m->request ? period : 0; i < sizeof pattern; i++)
+        pattern[i] = i < period ? (unsigned char)(random_next() >> 32) : pattern[i - period];
 }
 
 static inline const unsigned char *pattern_at(int index, uint64_t offset)
@@ -96,6 +100,7 @@ static inline const unsigned char *bytes_at(const struct message *m, int index, 
 {
     static unsigned char composed[CHUNK_BYTES];
     size_t done = 0;
+    if (m->request) return pattern + offset % m->size_bytes;
     if (!m->frames) return pattern_at(index, offset);
     while (done < n) {
         uint64_t at = offset + done;

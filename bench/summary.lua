@@ -1,10 +1,12 @@
 -- Reads what bench/load printed and prints the Markdown table and the verdicts.
 --
---   luajit bench/summary.lua --turn-ms 250 --goal neap=0.95 < turns
+--   luajit bench/summary.lua --turn-ms 250 --goal neap=0.95 --goal neap=1.2:nginx < turns
 --   luajit bench/summary.lua --turn-ms 3000 --latency 1.1 < turns     (of an open loop)
 --
 -- Rows: the base, the base again (the A/A row: its ratios are what chance alone
--- does, and so the resolution of the table), then the others by name.
+-- does, and so the resolution of the table), then the others by name. A goal is a share of the
+-- base, or of another target; --cpu-goal is one of CPU a message. --witness luv=0.95 names a server
+-- that must not come nearer to the base, if that is a good one.
 
 local turns = dofile("bench/turns.lua")
 local median_of, ratios = turns.median_of, turns.ratios
@@ -15,8 +17,6 @@ local BASE, AGAIN, LIMIT, OURS = "plain C", "plain C again", "C on epoll", "neap
 local ROUNDS_MIN, TURN_MIN_MS = 100, 250
 local LATENCY_ROUNDS_MIN, LATENCY_TURN_MIN_MS = 9, 1000
 local LOADER_BUSY_MAX, SERVER_BUSY_MIN = 0.95, 0.90
--- A plain C that luv's echo comes near is no plain C to compare with.
-local WITNESS, WITNESS_MAX = "luv", 0.95
 
 local function sort_rows(list)
   local rank = { [BASE] = 1, [AGAIN] = 2, [LIMIT] = 3, [OURS] = 4 }
@@ -87,13 +87,26 @@ local function deciding(target, base)
   return "rate", "messages a second decide"
 end
 
-local function print_verdict(target, base, again, goal)
-  local by, why = deciding(target, base)
-  local got, half = ratios(target, base)[by].median, ratios(again, base)[by].span / 2
-  local verdict = got >= goal - half and "met"
-    or ("not met, %.3f short"):format(goal - got)
-  print(("- %s, goal ≥ %.2f: %s (%s: %.3f against %.2f − %.3f)."):format(
-    target.name, goal, verdict, why, got, goal, half))
+local function print_verdict(target, other, half, goal)
+  local by, why = "cpu", "CPU a message"
+  if not goal.cpu then by, why = deciding(target, other) end
+  local got, least = ratios(target, other)[by].median, goal.ratio
+  local verdict = got >= least - half[by].span / 2 and "met"
+    or ("not met, %.3f short"):format(least - got)
+  print(("- %s, goal ≥ %.2f%s: %s (%s: %.3f against %.2f − %.3f)."):format(target.name, least,
+    goal.of and " × " .. goal.of or "", verdict, why, got, least, half[by].span / 2))
+end
+
+local function is_there(target)
+  return target and not target.skipped
+end
+
+local function print_goals(load, goals, base, half)
+  for _, goal in ipairs(goals) do
+    local target, other = load.by_name[goal.name], base
+    if goal.of then other = load.by_name[goal.of] end
+    if is_there(target) and is_there(other) then print_verdict(target, other, half, goal) end
+  end
 end
 
 -- The best of the peers, by what both neap and it are limited by: CPU a message.
@@ -114,13 +127,16 @@ local function print_best_peer(list, by_name)
     own > best_ratio and "is ahead of" or "is not ahead of", own, best, best_ratio))
 end
 
-local function print_credibility(by_name)
-  local witness = by_name[WITNESS]
-  if not witness or witness.skipped then return end
-  local ratio = ratios(witness, by_name[BASE])
-  local reached = math.max(ratio.rate.median, ratio.cpu and ratio.cpu.median or 0)
-  print(("- Is plain C credible? %s: %s reaches %.3f of it (≤ %.2f is asked)."):format(
-    reached <= WITNESS_MAX and "Yes" or "Not here", WITNESS, reached, WITNESS_MAX))
+local function print_credibility(by_name, witnesses)
+  for _, witness in ipairs(witnesses) do
+    local target = by_name[witness.name]
+    if is_there(target) then
+      local ratio = ratios(target, by_name[BASE])
+      local reached = math.max(ratio.rate.median, ratio.cpu and ratio.cpu.median or 0)
+      print(("- Is plain C credible? %s: %s reaches %.3f of it (≤ %.2f is asked)."):format(
+        reached <= witness.ratio and "Yes" or "Not here", witness.name, reached, witness.ratio))
+    end
+  end
 end
 
 local function print_verdicts(load, options)
@@ -129,17 +145,13 @@ local function print_verdicts(load, options)
   print(("\nResolution (A/A, 10–90 %% span): msgs/s %s, CPU %s; %d rounds of %d ms."):format(
     show("%.3f", ratio.rate.span), show("%.3f", ratio.cpu and ratio.cpu.span), rounds,
     options.turn_ms))
-  print_credibility(load.by_name)
+  print_credibility(load.by_name, options.witnesses)
   print_best_peer(load.list, load.by_name)
   if rounds < ROUNDS_MIN or options.turn_ms < TURN_MIN_MS then
     print(("No verdict: that takes %d rounds of %d ms."):format(ROUNDS_MIN, TURN_MIN_MS))
     return
   end
-  for _, target in ipairs(load.list) do
-    if options.goals[target.name] and not target.skipped then
-      print_verdict(target, base, again, options.goals[target.name])
-    end
-  end
+  print_goals(load, options.goals, base, ratio)
 end
 
 -- ---- latency, of an open loop ----
@@ -186,17 +198,25 @@ local function print_latency_verdict(load, options)
   end
 end
 
+-- name=ratio, or name=ratio:other
+local function parse_goal(text, by_cpu)
+  local name, ratio, of = text:match("^(.+)=([%d.]+):?(.*)$")
+  assert(name, "a goal is name=ratio or name=ratio:other")
+  return { name = name, ratio = tonumber(ratio), of = of ~= "" and of or nil, cpu = by_cpu }
+end
+
 local function parse_arguments(arguments)
-  local options = { goals = {} }
+  local options = { goals = {}, witnesses = {} }
   for i = 1, #arguments, 2 do
     local value = arguments[i + 1] or ""
     if arguments[i] == "--turn-ms" then
       options.turn_ms = tonumber(value)
     elseif arguments[i] == "--latency" then
       options.latency = tonumber(value)
-    elseif arguments[i] == "--goal" then
-      local name, goal = value:match("^(.+)=([%d.]+)$")
-      options.goals[assert(name, "--goal takes name=ratio")] = tonumber(goal)
+    elseif arguments[i] == "--goal" or arguments[i] == "--cpu-goal" then
+      table.insert(options.goals, parse_goal(value, arguments[i] == "--cpu-goal"))
+    elseif arguments[i] == "--witness" then
+      table.insert(options.witnesses, parse_goal(value))
     else
       error("unknown argument " .. arguments[i], 0)
     end

@@ -51,6 +51,22 @@ describe("and", function()
       assert.is_nil(headers.connection)
     end)
 
+    it("with strings of any length, one behind the other", function()
+      local sizes = { 0, 1, 9, 10, 99, 850, 999, 1000, 1024, 16384, 100000 }
+      start(function(request) return ("x"):rep(tonumber(request.query)) end)
+      local conn = asking.dial(server.address, "")
+      for _ = 1, 2 do
+        for _, size in ipairs(sizes) do conn:write(get("/?" .. size)) end
+        for _, size in ipairs(sizes) do
+          local status, headers, body = answer_of(conn)
+          assert.equal(200, status)
+          assert.equal(tostring(size), headers["content-length"])
+          assert.equal(("x"):rep(size), body)
+        end
+      end
+      conn:close()
+    end)
+
     it("with a slice, a list, a function and a table", function()
       start(function(request)
         if request.path == "/slice" then return neap.copy("a slice") end

@@ -702,7 +702,8 @@ enum neap_http_flag {
     NEAP_HTTP_CONTINUE = 64,      /* Expect: 100-continue */
     NEAP_HTTP_EXPECT = 128,       /* Expect: something else */
     NEAP_HTTP_HAS_HOST = 256,
-    NEAP_HTTP_HAS_CODING = 512
+    NEAP_HTTP_HAS_CODING = 512,
+    NEAP_HTTP_OLD = 1024 /* HTTP/1.0 */
 };
 
 /* Why a head or a chunk's line is malformed. */
@@ -948,6 +949,11 @@ int neap_stream_put_view(uint32_t slot, uint32_t gen, uint32_t reader_slot, uint
 int neap_stream_put_number(uint32_t slot, uint32_t gen, int number, double value);
 int neap_stream_put_bits(uint32_t slot, uint32_t gen, int number, uint64_t bits);
 int neap_stream_put_varint(uint32_t slot, uint32_t gen, uint64_t value);
+
+/* A head, the number of the body's bytes in decimal, an empty line, and the body. All are copied:
+ * for what is small. own: borrows. err: as the others. */
+int neap_stream_put_sized(uint32_t slot, uint32_t gen, const char *head, uint32_t head_size,
+                          const char *body, uint32_t body_size);
 
 struct neap_pipe {
     struct neap_handle from;

@@ -1,7 +1,11 @@
 /* put.c - bytes of slices and views, and numbers, behind what a stream has queued. Small ones are
  * copied, as all that is written is. Thread: the loop's. */
+#include <string.h>
+
 #include "net/stream.h"
 #include "scan/number.h"
+
+enum { TOGETHER_BYTES = 1024, LENGTH_LINE_BYTES = 14 }; /* ten digits, and two ends of lines */
 
 /* Few bytes, copied: most often behind others that were, and then there is not much to do. */
 static int put_small(uint32_t slot, uint32_t gen, const uint8_t *bytes, uint32_t n)
@@ -55,4 +59,32 @@ int neap_stream_put_varint(uint32_t slot, uint32_t gen, uint64_t value)
 {
     uint8_t bytes[NEAP_VARINT_BYTES];
     return put_small(slot, gen, bytes, neap_varint_store(bytes, value));
+}
+
+/* "123", the end of the line, and the empty line. Returns where it begins; it ends at `end`. */
+static uint8_t *store_length(uint8_t *end, uint32_t n)
+{
+    uint8_t *at = memcpy(end - 4, "\r\n\r\n", 4);
+    do {
+        *--at = (uint8_t)('0' + n % 10);
+        n /= 10;
+    } while (n);
+    return at;
+}
+
+int neap_stream_put_sized(uint32_t slot, uint32_t gen, const char *head, uint32_t head_size,
+                          const char *body, uint32_t body_size)
+{
+    uint8_t together[TOGETHER_BYTES], line[LENGTH_LINE_BYTES], *line_end = line + sizeof line;
+    const uint8_t *length = store_length(line_end, body_size);
+    uint32_t length_size = (uint32_t)(line_end - length);
+    if ((uint64_t)head_size + length_size + body_size <= sizeof together) {
+        memcpy(together, head, head_size);
+        memcpy(together + head_size, length, length_size);
+        memcpy(together + head_size + length_size, body, body_size);
+        return put_small(slot, gen, together, head_size + length_size + body_size);
+    }
+    int result = neap_stream_write_bytes(slot, gen, head, head_size, true);
+    if (result >= 0) result = put_small(slot, gen, length, length_size);
+    return result < 0 ? result : neap_stream_write_bytes(slot, gen, body, body_size, true);
 }

@@ -66,31 +66,54 @@ static uint32_t skip_spaces(const struct neap_http_scan *s, uint32_t at)
 
 typedef uint8_t sixteen __attribute__((vector_size(16)));
 
+/* Which of eight bytes is the first that is not 0; one is not. */
+static inline uint32_t first_byte(uint64_t bytes)
+{
+    bool little = __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__;
+    return (uint32_t)(little ? __builtin_ctzll(bytes) : __builtin_clzll(bytes)) / 8;
+}
+
+/* How many of these sixteen bytes stand before the first control character; a tab is one. */
+static uint32_t before_control(const uint8_t *in)
+{
+    sixteen bytes;
+    memcpy(&bytes, in, sizeof bytes);
+    sixteen control = (sixteen)((bytes < ' ') | (bytes == 0x7f));
+    uint64_t half[2];
+    memcpy(half, &control, sizeof half);
+    if (half[0]) return first_byte(half[0]);
+    return half[1] ? 8 + first_byte(half[1]) : sizeof bytes;
+}
+
 /* As skip(TEXT), sixteen at a time: values are most of a head. */
 static uint32_t skip_text(const struct neap_http_scan *s, uint32_t at)
 {
     while (s->size - at >= sizeof(sixteen)) {
-        sixteen bytes;
-        memcpy(&bytes, s->in + at, sizeof bytes);
-        sixteen other = (sixteen)((bytes < ' ') | (bytes == 0x7f));
-        uint64_t half[2];
-        memcpy(half, &other, sizeof half);
-        if (half[0] | half[1]) break;
-        at += sizeof bytes;
+        uint32_t n = before_control(s->in + at);
+        at += n;
+        if (n == sizeof(sixteen)) continue;
+        if (s->in[at] != '\t') return at;
+        at++;
     }
     return skip(s, at, NEAP_HTTP_TEXT);
 }
 
 /* ---- lines ---- */
 
-/* The end of a line stands here. */
-static int line_end(struct neap_http_scan *s, int why)
+/* No end of a line stands here: why not? */
+static int no_line_end(struct neap_http_scan *s, int why)
 {
     if (s->at == s->size) return NEAP_E_AGAIN;
     bool ends = s->in[s->at] == '\r' || s->in[s->at] == '\n';
     if (s->in[s->at] != '\r') return neap_http_wrong(s, ends ? NEAP_HTTP_LINE_END : why);
     if (s->at + 1 == s->size) return NEAP_E_AGAIN;
-    if (s->in[s->at + 1] != '\n') return neap_http_wrong(s, NEAP_HTTP_LINE_END);
+    return neap_http_wrong(s, NEAP_HTTP_LINE_END);
+}
+
+/* The end of a line stands here. */
+static inline int line_end(struct neap_http_scan *s, int why)
+{
+    if (s->size - s->at < 2 || memcmp(s->in + s->at, "\r\n", 2) != 0) return no_line_end(s, why);
     s->at += 2;
     return NEAP_OK;
 }
@@ -104,8 +127,8 @@ static int one_space(struct neap_http_scan *s, int why)
     return NEAP_OK;
 }
 
-/* "HTTP/", a digit, a dot and a digit. */
-static int version(struct neap_http_scan *s)
+/* "HTTP/", a digit, a dot and a digit: anything but one of the two. */
+static int other_version(struct neap_http_scan *s)
 {
     static const char form[] = "HTTP/0.0";
     const uint8_t *at = s->in + s->at;
@@ -114,10 +137,19 @@ static int version(struct neap_http_scan *s)
         bool good = form[i] == '0' ? neap_http_is(at[i], NEAP_HTTP_DIGIT) : at[i] == form[i];
         if (!good) return neap_http_wrong(s, NEAP_HTTP_VERSION_FORM);
     }
-    uint32_t number = 10u * (uint32_t)(at[5] - '0') + (uint32_t)(at[7] - '0');
-    s->head->version = number;
-    if (number != 10 && number != 11) return neap_http_wrong(s, NEAP_HTTP_VERSION);
-    s->at += sizeof form - 1;
+    s->head->version = 10u * (uint32_t)(at[5] - '0') + (uint32_t)(at[7] - '0');
+    return neap_http_wrong(s, NEAP_HTTP_VERSION);
+}
+
+static int version(struct neap_http_scan *s)
+{
+    enum { BYTES = 8 };
+    const uint8_t *at = s->in + s->at;
+    bool whole = s->size - s->at >= BYTES, old = whole && !memcmp(at, "HTTP/1.0", BYTES);
+    if (!old && !(whole && !memcmp(at, "HTTP/1.1", BYTES))) return other_version(s);
+    s->head->version = old ? 10 : 11;
+    s->head->flags |= old ? NEAP_HTTP_OLD : 0;
+    s->at += BYTES;
     return NEAP_OK;
 }
 
@@ -135,6 +167,7 @@ static const struct {
 
 static enum neap_http_method method_of(const uint8_t *in, uint32_t size)
 {
+    if (size == 3 && !memcmp(in, "GET", 3)) return NEAP_HTTP_GET; /* as most are */
     for (size_t i = 0; i < sizeof methods / sizeof methods[0]; i++)
         if (methods[i].size == size && !memcmp(methods[i].name, in, size)) return methods[i].method;
     return NEAP_HTTP_METHOD_OTHER;
@@ -158,6 +191,7 @@ static int method(struct neap_http_scan *s)
     head->method_at = s->at;
     s->at = skip(s, s->at, NEAP_HTTP_TOKEN);
     head->method_size = s->at - head->method_at;
+    head->method = method_of(s->in + head->method_at, head->method_size);
     bool none = !head->method_size && s->at < s->size;
     return none ? neap_http_wrong(s, NEAP_HTTP_METHOD) : one_space(s, NEAP_HTTP_METHOD);
 }
@@ -165,7 +199,6 @@ static int method(struct neap_http_scan *s)
 static int target(struct neap_http_scan *s)
 {
     struct neap_http_head *head = s->head;
-    head->method = method_of(s->in + head->method_at, head->method_size);
     head->target_at = s->at;
     s->at = skip(s, s->at, NEAP_HTTP_TARGET);
     head->target_size = s->at - head->target_at;

@@ -2,7 +2,17 @@
 
 #include "scan/http.h"
 
-#define IS(in, size, word) neap_http_same(in, size, word, sizeof(word) - 1)
+/* Is it this word of small letters, digits, "-", ":" and "/"? Besides large letters only control
+ * characters could pass for these, and they are in no name, value or target. */
+static inline bool is_word(const uint8_t *in, uint32_t size, const char *word, uint32_t word_size)
+{
+    if (size != word_size) return false;
+    for (uint32_t i = 0; i < size; i++)
+        if ((in[i] | 0x20) != word[i]) return false;
+    return true;
+}
+
+#define IS(in, size, word) is_word(in, size, word, sizeof(word) - 1)
 
 static uint8_t small(uint8_t byte)
 {

@@ -31,7 +31,9 @@ local HAS_CODING = tonumber(C.NEAP_HTTP_HAS_CODING)
 local ABSOLUTE = tonumber(C.NEAP_HTTP_ABSOLUTE)
 local CLOSE, KEEP_ALIVE = tonumber(C.NEAP_HTTP_CLOSE), tonumber(C.NEAP_HTTP_KEEP_ALIVE)
 local CONTINUE, EXPECT = tonumber(C.NEAP_HTTP_CONTINUE), tonumber(C.NEAP_HTTP_EXPECT)
+local OLD = tonumber(C.NEAP_HTTP_OLD)
 local UPGRADE = tonumber(C.NEAP_HTTP_UPGRADE_ASKED + C.NEAP_HTTP_UPGRADE_NAMED)
+local UNUSUAL = OLD + CLOSE + CONTINUE + EXPECT -- no plain request has it
 local MAX_HEAD = 16384  -- bytes of a head
 local HEAD_LIMIT = 0x1000000 -- what that may be raised to
 local OVERHEAD = 16384  -- bytes of extensions in all the lines between the chunks of a body
@@ -85,10 +87,14 @@ local owner
 
 -- What a message has for itself, in its array part: its other fields are the script's. Of its view
 -- it has what that was made of, since the object may be another view by the time.
-local KEPT, SIZE, KIND, FLAGS, VERSION, LENGTH, FRAMING = 1, 2, 3, 4, 5, 6, 7
-local METHOD, STATUS, PATH = 8, 8, 9
-local READER_SLOT, READER_GEN, EPOCH, AT = 10, 11, 12, 13
--- 14 to 16 are free, for who serves requests.
+-- LuaJIT allocates an array of 15 together with its table, and a larger one by itself. Where one of
+-- the values is a constant it makes a template with a hash part, which is copied each time: hence
+-- `unset`.
+local unset = false
+local KEPT, SIZE, KIND, FLAGS, LENGTH, FRAMING = 1, 2, 3, 4, 5, 6
+local METHOD, STATUS, PATH = 7, 7, 8
+local READER_SLOT, READER_GEN, EPOCH, AT = 9, 10, 11, 12
+-- 13 to 15 are free, for who serves requests.
 
 --- The head of a request or a response. It reads from the view that it was decoded from, until it
 --- is told to keep its bytes.
@@ -213,7 +219,7 @@ function getters.reason(self)
   return (part_of(self, head.reason_at, head.reason_size))
 end
 
-function getters.version(self) return self[VERSION] == 11 and "1.1" or "1.0" end
+function getters.version(self) return band(self[FLAGS], OLD) == 0 and "1.1" or "1.0" end
 function getters.framing(self) return self[FRAMING] end
 function getters.coded(self) return band(self[FLAGS], CODED) ~= 0 end
 
@@ -226,12 +232,12 @@ end
 function getters.keep_alive(self)
   if self[FRAMING] == "close" then return false end
   local flags = self[FLAGS]
-  if self[VERSION] == 10 then return band(flags, CLOSE + KEEP_ALIVE) == KEEP_ALIVE end
+  if band(flags, OLD) ~= 0 then return band(flags, CLOSE + KEEP_ALIVE) == KEEP_ALIVE end
   return band(flags, CLOSE) == 0
 end
 
 function getters.expects_continue(self)
-  return band(self[FLAGS], CONTINUE) ~= 0 and self[VERSION] == 11
+  return band(self[FLAGS], CONTINUE + OLD) == CONTINUE
 end
 
 function getters.expects_other(self) return band(self[FLAGS], EXPECT) ~= 0 end
@@ -358,14 +364,23 @@ local function decode_request(view, most, kind)
   local size, text, name, status = scan(view, REQUEST, most, "request")
   if not size then return nil, text, name, status end
   local flags, length = head.flags, head.length
-  local message = setmetatable({ false, size, REQUEST, flags, head.version, length,
-    request_framing(flags, length), methods[head.method] or false, false,
-    view.slot, view.gen, view.epoch, view.at, false, false, false }, kind)
+  local message = setmetatable({ unset, size, REQUEST, flags, length,
+    request_framing(flags, length), methods[head.method] or unset, unset,
+    view.slot, view.gen, view.epoch, view.at, unset, unset, unset }, kind)
   owner = message
   if not message[METHOD] then
     message[METHOD] = part_of(message, head.method_at, head.method_size)
   end
   return message, size
+end
+
+--- Is this a request of HTTP/1.1 without a body, to be answered with a body, after which the
+--- connection goes on? Most are.
+--- @param request neap.HttpMessage a head that was decoded
+--- @return boolean
+function M.is_plain(request)
+  return request[FRAMING] == "none" and band(request[FLAGS], UNUSUAL) == 0
+    and request[METHOD] ~= "HEAD"
 end
 
 --- The request that the bytes begin with: its head. The body follows it (`http1.body`).
@@ -433,8 +448,8 @@ function M.decode_response(view, method, most)
   local size, text, name = scan(view, RESPONSE, most, "response")
   if not size then return nil, text, name end
   local flags, length, status = head.flags, head.length, head.status
-  local message = setmetatable({ false, size, RESPONSE, flags, head.version, length,
-    response_framing(status, flags, length, method), status, false,
+  local message = setmetatable({ unset, size, RESPONSE, flags, length,
+    response_framing(status, flags, length, method), status, unset,
     view.slot, view.gen, view.epoch, view.at }, metatable)
   owner = message
   return message, size
@@ -477,8 +492,8 @@ local function decode_trailers(self, view, skip)
     return skip, 0
   end
   if head.count > 0 then
-    self.trailers = setmetatable({ rest:str(1, size), size, TRAILERS, 0, 11, -1, "none", false,
-      false, 0, 0, 0, 0 }, metatable)
+    self.trailers = setmetatable({ rest:str(1, size), size, TRAILERS, 0, -1, "none", false, false,
+      0, 0, 0, 0 }, metatable)
   end
   self.done = true
   return skip + size, 0

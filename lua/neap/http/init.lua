@@ -24,7 +24,9 @@ local serve_module = require("neap.serve")
 local task = require("neap.task")
 local text_module = require("neap.http.text")
 
-local CONN, SETTINGS, BODY = request_module.CONN, request_module.SETTINGS, request_module.BODY
+local METHOD, CONN, SETTINGS, BODY = request_module.METHOD, request_module.CONN,
+  request_module.SETTINGS, request_module.BODY
+local is_plain = http1.is_plain
 local type, pairs, tostring, pcall, xpcall = type, pairs, tostring, pcall, xpcall
 
 local M = {
@@ -246,28 +248,28 @@ local function finish(request, conn, ok, answer, text, name)
   return send(request, conn, answer)
 end
 
--- An answer that needs nothing but its length.
-local function is_plain(request)
-  return request.framing == "none" and request.keep_alive and request.version == "1.1"
-    and request.method ~= "HEAD" and not request[BODY]
-end
-
 local function handler_of(settings, handler)
   local methods, logs = settings.methods, settings.log ~= nil
   return function(request, conn)
     request[CONN], request[SETTINGS] = conn, settings
-    if not methods[request.method] or request.expects_other then
+    if not methods[request[METHOD]] or request.expects_other then
       local status = request.expects_other and 417 or 501
       count(settings, tostring(status))
       return send(request, conn, response.problem(status))
     end
     if logs then access.begin(request) end
     local ok, answer, text, name = xpcall(handler, on_error, request)
-    if ok and type(answer) == "string" and not logs and is_plain(request) then
-      return response.plain_head() .. #answer .. "\r\n\r\n" .. answer
+    if ok and type(answer) == "string" and not logs and is_plain(request) and not request[BODY] then
+      return answer
     end
     return finish(request, conn, ok, answer, text, name)
   end
+end
+
+-- A string is the body of a plain text; all else has its head already.
+local function encode(conn, x)
+  if type(x) == "string" then return response.put_plain(conn, x) end
+  conn:put(x)
 end
 
 local statuses = { timeout = 408, oversized = 431, malformed = 400, error = 500 }
@@ -377,7 +379,7 @@ function M.serve(address, handler, options)
   local decode = http1.request_decoder(request_module.methods, request_module.getters,
     own.max_head)
   local server, message, name = serve_module.serve(address, {
-    codec = { decode = decode, encode = function(out, x) out:put(x) end },
+    codec = { decode = decode, encode = encode },
     handle = handler_of(settings, handler),
     fail = fail_of(settings),
   }, others)

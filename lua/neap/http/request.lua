@@ -13,10 +13,10 @@ local min, concat = math.min, table.concat
 local type = type
 local BODY_MAX = 0x1p53
 local CONTINUE = "HTTP/1.1 100 Continue\r\n\r\n"
--- the places of the array part that the codec leaves to us
-local SIZE, CONN, SETTINGS, BODY = 2, 14, 15, 16
+-- places of the array part: two of the codec's, and those that it leaves to us
+local SIZE, METHOD, CONN, SETTINGS, BODY = 2, 7, 13, 14, 15
 
-local M = { CONN = CONN, SETTINGS = SETTINGS, BODY = BODY }
+local M = { METHOD = METHOD, CONN = CONN, SETTINGS = SETTINGS, BODY = BODY }
 
 --- A request: what a handler is given. It is good until its answer is sent.
 --- @class neap.HttpRequest: neap.HttpMessage

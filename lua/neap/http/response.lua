@@ -72,8 +72,8 @@ end
 
 local plain_head, plain_date = "", nil
 
---- The head of a plain text, up to its length.
-function M.plain_head()
+-- The head of a plain text, up to its length.
+local function head_of_plain()
   local date = M.date_line()
   if date ~= plain_date then
     plain_date = date
@@ -81,6 +81,12 @@ function M.plain_head()
       .. "\r\nContent-Length: "
   end
   return plain_head
+end
+
+--- Sends a plain text, with nothing said of it but its length. It makes no string.
+function M.put_plain(conn, body)
+  local head = head_of_plain()
+  C.neap_stream_put_sized(conn.slot, conn.gen, head, #head, body, #body)
 end
 
 --- The head of an answer, without what marks its body off.
@@ -146,10 +152,10 @@ function M.size_of(body)
   return put.size_of(body, "http: the answer's body")
 end
 
---- Head and body as one list, or one string.
+--- Head and body as one list.
 function M.together(head, body)
-  if body == nil then return head end
-  if type(body) == "string" and #body <= TOGETHER then return head .. body end
+  if body == nil then return { head } end
+  if type(body) == "string" and #body <= TOGETHER then return { head .. body } end
   if type(body) ~= "table" then return { head, body } end
   local list = { head }
   for i = 1, #body do list[i + 1] = body[i] end

@@ -323,7 +323,9 @@ describe("and", function()
         assert.is_nil(text:find("hello", 1, true)) -- no second answer
       end
       assert.equal(501, (ask("BREW /" .. HOST .. "\r\n")))
-      assert.equal(501, (ask("CONNECT x:1 HTTP/1.1\r\nHost: x:1\r\n\r\n")))
+      local text = rest_of(dial("CONNECT x:1 HTTP/1.1\r\nHost: x:1\r\n\r\n" .. get("/")))
+      assert.matches("^HTTP/1.1 501 .*\r\nConnection: close\r\n", text)
+      assert.is_nil(text:find("hello", 1, true)) -- what followed was for x
       local stats = server:stats()
       assert.equal(3, stats["400"])
       for _, status in ipairs { "505", "431", "414", "408" } do assert.equal(1, stats[status]) end
@@ -445,6 +447,24 @@ describe("and", function()
     conn:shutdown()
     assert.equal("", rest_of(conn))
     assert.equal(426, (ask(get("/"))))
+    assert.equal(426, (ask("GET / HTTP/1.0\r\nConnection: upgrade\r\nUpgrade: shout\r\n\r\n")))
+  end)
+
+  it("hands over nothing of the body of who asked for it", function()
+    start(function()
+      return http.upgrade("shout", function(conn)
+        for line in conn:lines() do conn:write(line:upper() .. "\n") end
+      end)
+    end, { max_drain = 10 })
+    local upgrade = "Connection: upgrade\r\nUpgrade: shout\r\n"
+    local conn = dial(post("/", "body\n", upgrade) .. "hello\n")
+    assert.equal(101, (head_of(conn)))
+    assert.equal("HELLO", line_of(conn))
+    conn:close()
+    assert.matches("^HTTP/1.1 413 .*\r\n\r\n[^\n]*\n$",
+      rest_of(dial(post("/", "too large a body\n", upgrade) .. "hello\n")))
+    assert.matches("^HTTP/1.1 400 .*\r\n\r\n[^\n]*\n$", rest_of(dial("POST /" .. HOST .. upgrade
+      .. "Transfer-Encoding: chunked\r\n\r\nx\r\nhello\n")))
   end)
 
   it("keeps access logs", function()

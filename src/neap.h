@@ -725,10 +725,11 @@ enum neap_http_wrong {
     NEAP_HTTP_CODING_AND_LENGTH, /* both */
     NEAP_HTTP_HOST_NONE,         /* HTTP/1.1 without Host */
     NEAP_HTTP_HOST_TWICE,
-    NEAP_HTTP_HOST_FORM,      /* Host is no host with a port */
-    NEAP_HTTP_CHUNK_SIZE,     /* no size of a chunk where one must be */
-    NEAP_HTTP_CHUNK_END,      /* a chunk does not end where its size says */
-    NEAP_HTTP_CHUNK_EXTENSION /* malformed, or too long */
+    NEAP_HTTP_HOST_FORM,       /* Host is no host with a port */
+    NEAP_HTTP_CHUNK_SIZE,      /* no size of a chunk where one must be */
+    NEAP_HTTP_CHUNK_END,       /* a chunk does not end where its size says */
+    NEAP_HTTP_CHUNK_EXTENSION, /* malformed, or too long */
+    NEAP_HTTP_TRAILER          /* a field that must stand before the body */
 };
 
 /* A head. Offsets count from the first byte that was scanned. */

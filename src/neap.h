@@ -1032,7 +1032,7 @@ struct neap_disk_entry {
 
 /* A file or directory beneath the one that `root` names, whatever symbolic links lie on the way;
  * {0, 0}: of the file system. Nothing but regular files and directories.
- * own: returns owned.  err: STALE, PERMISSION, LIMIT, DESCRIPTORS, SYSTEM (EXDEV: not beneath).
+ * own: returns owned.  err: STALE, PERMISSION, MEMORY, DESCRIPTORS, SYSTEM (EXDEV: not beneath).
  * May block while the system looks for it. */
 int neap_disk_open(uint32_t root_slot, uint32_t root_gen, const char *path,
                    struct neap_handle *file);

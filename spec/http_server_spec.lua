@@ -409,6 +409,22 @@ describe("and", function()
       assert.matches("in the middle", said[1].message)
     end)
 
+    it("an error half way through a body that comes into a 500, and closes", function()
+      local held
+      start(function(request)
+        held = request:read()
+        error("at " .. #held .. " bytes")
+      end)
+      for _, framing in ipairs { "Content-Length: 1000000\r\n\r\n",
+        "Transfer-Encoding: chunked\r\n\r\nfffff\r\n" } do
+        local conn = dial("POST /" .. HOST .. framing .. ("x"):rep(100000))
+        assert.matches("^HTTP/1.1 500 ", rest_of(conn)) -- until the server closes
+        assert.matches("at %d+ bytes", said[#said].message)
+        held:release()
+      end
+      helper.turn_until(function() return server:stats().open == 0 end)
+    end)
+
     it("clients that go into the end of what writes for them", function()
       local ended
       start(function()

@@ -4,6 +4,7 @@ local asking = require("spec.asking")
 local cjson = require("cjson")
 local example = require("spec.example")
 local helper = require("spec.helper")
+local lfs = require("lfs")
 
 local ask, get, post = asking.ask, asking.get, asking.post
 
@@ -13,6 +14,18 @@ describe("the example", function()
   local function put(path, body)
     return (post(path, body):gsub("^POST", "PUT"))
   end
+
+  it("is no longer than 80 lines of Lua, its page aside", function()
+    for name in lfs.dir("examples") do
+      if name:find("^http_.*%.lua$") then
+        local file = assert(io.open("examples/" .. name))
+        local text = file:read("*a"):gsub("%[%[.-%]%]", '""'):gsub("%-%-[^\n]*", "")
+        file:close()
+        local count = select(2, text:gsub("[^\n]*%S[^\n]*\n", ""))
+        assert.is_true(count > 5 and count <= 80, name .. " has " .. count)
+      end
+    end
+  end)
 
   it("http_hello says hello", function()
     local server = example.start("http_hello", { "tcp://127.0.0.1:0" })
@@ -150,7 +163,7 @@ describe("the example", function()
     local values = {}
     for _, pair in ipairs(cjson.decode(seen)) do values[pair[1]] = pair[2] end
     assert.equal(1, values.connections)
-    assert.equal(2, values.requests)
+    assert.equal(2, values["requests so far"])
     for name, value in pairs(values) do assert.is_number(value, name) end
     conn:close()
     server:finish()

@@ -73,7 +73,10 @@ function draw(name, value, unit) {
 }
 const source = new EventSource("/events")
 function say(text, name) { get("#state").textContent = text; get("#state").className = name }
-source.onmessage = (event) => { say("live", "live"); JSON.parse(event.data).forEach((c) => draw(...c)) }
+source.onmessage = (event) => {
+  say("live", "live")
+  for (const counter of JSON.parse(event.data)) draw(...counter)
+}
 source.onerror = () => say("gone; trying again …", "")
 let loading = false
 async function ask() {

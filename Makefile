@@ -8,7 +8,7 @@ MAKEFLAGS += --no-print-directory
 BUILD    = build
 SANITIZE =
 WERROR   =
-EXAMPLE  = echo
+EXAMPLE  = http_live
 HOST     = $(if $(filter build,$(BUILD)),.,$(BUILD))/neap
 RPATH    = $$ORIGIN$(if $(filter build,$(BUILD)),/build)
 PREFIX   = /usr/local
@@ -60,7 +60,7 @@ all: $(HOST) $(BUILD)/libneap.so $(BUILD)/install/neap ## build ./neap and build
 setup: ## install the packages that building and testing need
 	@tools/setup test
 
-run: $(HOST) ## run examples/$(EXAMPLE).lua (EXAMPLE=echo)
+run: $(HOST) ## run examples/$(EXAMPLE).lua: a page with what the runtime does (EXAMPLE=http_live)
 	@$(HOST) examples/$(EXAMPLE).lua
 
 test: all tests ## run the C tests, the specs and the check of the exports
@@ -78,10 +78,10 @@ valgrind: ## the C tests under valgrind
 	@$(MAKE) BUILD=build/valgrind CPPFLAGS=-DNEAP_VALGRIND tests
 	@BUILD=build/valgrind WRAP='valgrind -q --leak-check=full --error-exitcode=99' tools/test --c
 
-soak: all ## 1,000 connections to echo for 20 s, twice (SOAK_S, SOAK_CONNECTIONS, SOAK_SEED)
+soak: all ## 1,000 connections to echo for 20 s, twice; five loads of HTTP (SOAK_S, SOAK_CONNECTIONS, SOAK_SEED)
 	@ulimit -n "$$(ulimit -H -n)"; \
 	  SOAK_S=$${SOAK_S:-20} SOAK_CONNECTIONS=$${SOAK_CONNECTIONS:-1000} \
-	  $(HOST) test --output=gtest spec/soak_spec.lua
+	  $(HOST) test --output=gtest spec/soak_spec.lua spec/http_soak_spec.lua
 
 fuzz: ## random operations of the buffers beside a model, by libFuzzer for FUZZ_S=60 seconds
 	@$(MAKE) BUILD=build/fuzz CC=clang SANITIZE=address,undefined \

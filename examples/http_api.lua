@@ -11,6 +11,8 @@
 local cjson = require("cjson")
 local http = require("neap.http")
 
+collectgarbage("setstepmul", 1000) -- each piece of an upload is a string for a moment
+
 local directory = arg[2] or "."
 local NOTES, MAX_FILE, MAX_NOTE = directory .. "/notes.json", 1e9, 10000 -- bytes
 
@@ -29,14 +31,10 @@ local function replace(path, write)
   return nil, why or left
 end
 
-local notes = { last = 0, by_id = {} }
 local saved = io.open(NOTES)
-if saved then
-  notes = cjson.decode(saved:read("*a"))
-  saved:close()
-end
+local notes = saved and cjson.decode(saved:read("*a")) or { last = 0, by_id = {} }
 
--- As they would be with this change; that counts once it is on the disk.
+-- A note's text, or none any more: as soon as it is on the disk.
 local function change(id, text)
   local changed = { last = math.max(notes.last, tonumber(id)), by_id = { [id] = text } }
   for other, old in pairs(notes.by_id) do
@@ -47,32 +45,26 @@ local function change(id, text)
   notes = changed
 end
 
-local function text_of(request)
-  local note = assert(request:json(MAX_NOTE))
-  return type(note) == "table" and type(note.text) == "string" and note.text or nil
-end
-
 local function put(request, id, status)
-  local text = text_of(request)
-  if not text then return http.problem(422, 'a note is {"text": "…"}') end
-  return change(id, text) or http.json({ id = id, text = text }, status)
+  local note = assert(request:json(MAX_NOTE))
+  if type(note) ~= "table" or type(note.text) ~= "string" then
+    return http.problem(422, 'a note is {"text": "…"}')
+  end
+  return change(id, note.text) or http.json({ id = id, text = note.text }, status)
 end
 
 local function known(handler)
   return function(request)
-    local id = request.params.id
-    return notes.by_id[id] and handler(request, id) -- false: no such note
-      or http.problem(404)
+    local text = notes.by_id[request.params.id]
+    return text and handler(request, request.params.id, text) or http.problem(404)
   end
 end
 
 local app = http.router()
 app:get("/notes", function() return http.json(notes.by_id) end)
 app:post("/notes", function(request) return put(request, tostring(notes.last + 1), 201) end)
-app:get("/notes/:id", known(function(_, id)
-  return http.json({ id = id, text = notes.by_id[id] })
-end))
-app:put("/notes/:id", known(put))
+app:get("/notes/:id", known(function(_, id, text) return http.json({ id = id, text = text }) end))
+app:put("/notes/:id", known(function(request, id) return put(request, id) end))
 app:delete("/notes/:id", known(function(_, id) return change(id, nil) or { status = 204 } end))
 app:get("/files/*file", assert(http.files(directory)))
 app:put("/files/:file", function(request)

@@ -1,76 +1,118 @@
 -- What the runtime does, as it does it: its own counters, sent to browsers as events.
 --
 --     neap examples/http_live.lua [tcp://127.0.0.1:8080]
-local cjson = require("cjson")
 local http = require("neap.http")
 local neap = require("neap")
 
 local PAGE = [[<!doctype html><html lang="en"><meta charset="utf-8">
 <link rel="icon" href="data:,"><meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark"><title>neap, live</title><style>
-:root { --text: #1d2330; --faint: #667085; --card: #fff; --back: #f5f7fa; --line: #2f6fed }
-@media (prefers-color-scheme: dark) { :root { --text: #e3e7ee; --faint: #8b95a7;
-  --card: #1d222b; --back: #14171d; --line: #82b1ff } }
-body { margin: 0 auto; padding: 2rem 1rem; max-width: 60rem; background: var(--back);
-  color: var(--text); font: 16px/1.4 system-ui, sans-serif }
-h1 { font-size: 1.3rem; font-weight: 600; margin: 0 0 1rem } h1 span { color: var(--faint) }
-main { display: grid; gap: 1rem; grid-template-columns: repeat(auto-fill, minmax(10rem, 1fr)) }
-section { background: var(--card); border-radius: .75rem; padding: 1rem; overflow: hidden }
-h2 { font-size: .8rem; font-weight: 500; color: var(--faint); margin: 0 }
-b { font-size: 1.7rem; font-weight: 600; font-variant-numeric: tabular-nums }
-svg { display: block; width: 100%; height: 3rem; margin-top: .5rem; fill: none;
-  stroke: var(--line); stroke-width: 1.5 }
-</style><h1>neap <span id="state">connecting …</span></h1><main></main><script>
-const main = document.querySelector("main"), state = document.querySelector("#state")
-const cards = {}, POINTS = 120
-function show(bytes) {
-  for (const unit of ["", " k", " M", " G"]) {
-    if (bytes < 1000) return +bytes.toPrecision(3) + unit
-    bytes /= 1000
+:root { --text: #1b2130; --faint: #5f6b80; --card: #fff; --back: #f3f5f9; --edge: #e3e8f0;
+  --line: #2563eb; --button: #2563eb; --live: #15803d }
+@media (prefers-color-scheme: dark) { :root { --text: #e6eaf1; --faint: #93a0b5; --card: #1a1f29;
+  --back: #11141a; --edge: #2a313e; --line: #7fb0ff; --button: #2f6bff; --live: #4ade80 } }
+* { box-sizing: border-box }
+body { margin: 0 auto; padding: 2rem 1rem; max-width: 62rem; background: var(--back);
+  color: var(--text); font: 16px/1.5 system-ui, sans-serif }
+header { display: flex; align-items: center; gap: .75rem; margin-bottom: 1.25rem }
+h1 { font-size: 1.5rem; margin: 0; letter-spacing: -.02em }
+#state { flex: 1; color: var(--faint); font-size: .9rem }
+#state::before { content: ""; display: inline-block; width: .55rem; height: .55rem;
+  margin-right: .45rem; border-radius: 50%; background: currentcolor }
+#state.live { color: var(--live) }
+button { padding: .55rem 1.1rem; border: 0; border-radius: .6rem; background: var(--button);
+  color: #fff; font: 600 .95rem/1.5 inherit; font-family: inherit; cursor: pointer }
+main { display: grid; gap: .9rem; grid-template-columns: repeat(12, 1fr) }
+section { grid-column: span 3; padding: 1rem 1.1rem 0; border: 1px solid var(--edge);
+  border-radius: .9rem; background: var(--card); overflow: hidden }
+section:first-child { grid-column: span 12 }
+section:nth-child(-n+4):not(:first-child) { grid-column: span 4 }
+h2 { margin: 0; color: var(--faint); font-size: .85rem; font-weight: 500 }
+b { font-size: 1.5rem; font-weight: 650; font-variant-numeric: tabular-nums }
+small { color: var(--faint); font-size: .95rem } section:first-child b { font-size: 2.6rem }
+svg { display: block; width: calc(100% + 2.2rem); height: 3rem; margin: .35rem -1.1rem 0 }
+section:first-child svg { height: 9rem } polygon { fill: var(--line); opacity: .13 }
+path { fill: none; stroke: var(--line); stroke-width: 2; stroke-linejoin: round }
+p { color: var(--faint); font-size: .9rem } code { color: var(--text); font-size: .85rem;
+  overflow-wrap: anywhere }
+@media (max-width: 40rem) { body { padding: 1.1rem .8rem } main { gap: .7rem }
+  section:first-child svg { height: 6rem }
+  section:nth-child(n+2):not(:first-child) { grid-column: span 6 }
+  section:nth-child(8):not(:first-child) { grid-column: span 12 } b { font-size: 1.3rem } }
+</style><header><h1>neap</h1><span id="state">connecting …</span>
+<button>Load it from here</button></header><main></main>
+<p>Each number is the server’s own; it sends them twice a second, as events. For more than a browser
+can ask: <code>wrk -t 1 -c 64 -d 30 <span id="url"></span>/hello</code></p><script>
+const get = (name) => document.querySelector(name), cards = {}, POINTS = 60
+get("#url").textContent = location.origin
+function show(value) {
+  for (const unit of ["", "k", "M", "G"]) {
+    if (value < 999.5) return [+value.toPrecision(3), unit]
+    value /= 1000
   }
 }
 function card(name) {
   const section = document.createElement("section")
-  section.innerHTML = "<h2></h2><b></b><svg viewBox='0 0 120 40' preserveAspectRatio='none'>"
-    + "<path vector-effect='non-scaling-stroke'/></svg>"
+  section.innerHTML = "<h2></h2><b></b> <small></small><svg viewBox='0 0 59 40' "
+    + "preserveAspectRatio='none'><polygon/><path vector-effect='non-scaling-stroke'/></svg>"
   section.querySelector("h2").textContent = name
-  main.append(section)
-  return cards[name] = { section, values: [] }
+  get("main").append(section)
+  return cards[name] = { values: [], get: (part) => section.querySelector(part) }
+}
+function draw(name, value, unit) {
+  const { values, get } = cards[name] || card(name)
+  values.push(value)
+  if (values.length > POINTS) values.shift()
+  const most = Math.max(...values, 1), first = POINTS - values.length
+  const points = values.map((v, i) => `${first + i} ${(38 - 34 * v / most).toFixed(2)}`)
+  const [number, prefix] = show(value)
+  get("b").textContent = number
+  get("small").textContent = prefix + unit
+  get("path").setAttribute("d", "M" + points.join("L"))
+  get("polygon").setAttribute("points", `${first} 40 ${points.join(" ")} 59 40`)
 }
 const source = new EventSource("/events")
+function say(text, name) { get("#state").textContent = text; get("#state").className = name }
 source.onmessage = (event) => {
-  state.textContent = "live"
-  for (const [name, value] of JSON.parse(event.data)) {
-    const { section, values } = cards[name] || card(name)
-    values.push(value)
-    if (values.length > POINTS) values.shift()
-    const most = Math.max(...values, 1)
-    section.querySelector("b").textContent = show(value)
-    section.querySelector("path").setAttribute("d", "M" + values.map((v, i) =>
-      `${i + POINTS - values.length} ${38 - 36 * v / most}`).join("L"))
-  }
+  say("live", "live")
+  for (const counter of JSON.parse(event.data)) draw(...counter)
 }
-source.onerror = () => { state.textContent = "gone; trying again …" }
+source.onerror = () => say("gone; trying again …", "")
+let loading = false
+async function ask() {
+  while (loading) await fetch("/hello", { cache: "no-store" }).then((it) => it.text(), () => {
+    loading = false
+  })
+  get("button").textContent = "Load it from here"
+}
+get("button").onclick = () => {
+  loading = !loading
+  get("button").textContent = "Stop"
+  if (loading) for (let i = 0; i < 5; i++) ask()
+}
 </script></html>]]
 
 local server
 local requests, rate = 0, 0
 
--- What is shown, in this order.
+-- What is shown, in this order: name, number, unit.
 local function counters()
   local pool, stats = neap.default_pool():stats(), server:stats()
-  return cjson.encode { { "requests a second", rate }, { "requests", stats.messages },
-    { "connections", stats.open }, { "bytes held by the pool", pool.bytes_held },
-    { "of them in use", pool.bytes_live }, { "bufs made", pool.bufs_allocated },
-    { "slices alive", pool.slices_live }, { "bytes of Lua", collectgarbage("count") * 1024 } }
+  local list = { { "requests a second", rate, "" }, { "requests so far", stats.messages, "" },
+    { "connections", stats.open, "" }, { "memory of Lua", collectgarbage("count") * 1024, "B" },
+    { "held by the pool", pool.bytes_held, "B" }, { "of it in use", pool.bytes_live, "B" },
+    { "bufs made", pool.bufs_allocated, "" }, { "slices alive", pool.slices_live, "" } }
+  for i, counter in ipairs(list) do list[i] = ('["%s",%.0f,"%s"]'):format(unpack(counter)) end
+  return "[" .. table.concat(list, ",") .. "]"
 end
 
-neap.every(1, function()
-  rate, requests = server:stats().messages - requests, server:stats().messages
+neap.every(0.5, function()
+  rate, requests = 2 * (server:stats().messages - requests), server:stats().messages
 end)
 
 local app = http.router()
 app:get("/", function() return http.html(PAGE) end)
+app:get("/hello", function() return "hello\n" end)
 app:get("/events", function()
   return http.events(function(events)
     repeat events:send(counters()) until not neap.sleep(0.5)
@@ -78,6 +120,7 @@ app:get("/events", function()
 end)
 
 server = assert(http.serve(arg[1] or "tcp://127.0.0.1:8080", app))
+local url = server.address:gsub("^tcp", "http")
 print("listening on " .. server.address)
-print("open " .. server.address:gsub("^tcp", "http") .. " and load it: wrk -c 64 -d 60 URL")
+print("open " .. url .. " and load it: wrk -t 1 -c 64 -d 30 " .. url .. "/hello")
 io.stdout:flush()

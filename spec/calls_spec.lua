@@ -6,7 +6,7 @@ local helper = require("spec.helper")
 
 local build = os.getenv("BUILD") or "build"
 local shim = helper.top .. "/" .. build .. "/shim.so"
-local SCENARIOS = { "echo", "frames", "proxy", "serve" }
+local SCENARIOS = { "echo", "frames", "proxy", "serve", "files" }
 local REQUESTS = 300 -- of memory at most
 local RUN_S = 100 -- where much else is going on
 
@@ -15,14 +15,24 @@ if built then built:close() end
 -- a sanitizer takes the same calls for itself
 local possible = built and not helper.stock_environment():find("LD_PRELOAD", 1, true)
 
+local directory
+
 local function run(environment, what, scenario)
-  return helper.start(("env %s LD_PRELOAD=%s %s %s spec/shim/scenario.lua %s %s 3>&1"):format(
-    environment, shim, helper.neap, jit.status() and "" or "-joff", what, scenario), RUN_S)
-    :finish()
+  return helper.start(("env %s LD_PRELOAD=%s %s %s spec/shim/scenario.lua %s %s %s 3>&1"):format(
+    environment, shim, helper.neap, jit.status() and "" or "-joff", what, scenario, directory),
+    RUN_S):finish()
+end
+
+-- What the scenario "files" serves.
+local function make_files()
+  directory = helper.temporary_directory()
+  helper.file("hello", directory .. "/small")
+  helper.file(("0123456789abcdef"):rep(10000), directory .. "/large")
 end
 
 describe("a server whose system calls fail", function()
   helper.watch(before_each, after_each, RUN_S + 10)
+  before_each(make_files)
 
   for _, scenario in ipairs(SCENARIOS) do
     it(scenario .. " loses nothing by any call that fails, and goes on", function()
@@ -37,6 +47,7 @@ end)
 
 describe("a server that gets no memory", function()
   helper.watch(before_each, after_each, RUN_S + 10)
+  before_each(make_files)
 
   for _, scenario in ipairs(SCENARIOS) do
     it(scenario .. " tells so, at each request from the start of the process on", function()

@@ -78,10 +78,11 @@ function Example:left_behind()
 end
 
 --- Starts examples/<name>.lua. @param seconds? number that it may run, 20
-function Example.start(name, arguments, seconds)
+--- @param before? string commands of the shell
+function Example.start(name, arguments, seconds, before)
   local self = setmetatable({}, Example)
-  self.child = helper.start(("%s %s examples/%s.lua %s"):format(helper.neap, helper.file(script),
-    name, table.concat(arguments, " ")), seconds)
+  self.child = helper.start(("sh -c \"%s exec %s %s examples/%s.lua %s\""):format(before or "",
+    helper.neap, helper.file(script), name, table.concat(arguments, " ")), seconds)
   local control = self.child:line()
   local line = self.child:line() or self.child:finish().err
   self.address = assert(line:match("^listening on (tcp://%S+)$"), line)

@@ -119,7 +119,7 @@ describe("a program:", function()
     local live = example.start("http_live", { "tcp://127.0.0.1:0" }, 90)
     local listing, counters = files.address:gsub("^tcp", "http"), live.address:gsub("^tcp", "http")
     local command = "node spec/npm/chromium.mjs $(command -v chromium) %s %s %s %s"
-    assert.equal("12 passed\n", run(command:format(url, listing, counters, shots)))
+    assert.equal("13 passed\n", run(command:format(url, listing, counters, shots)))
     files:finish()
     live:finish()
   end)

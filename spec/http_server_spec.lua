@@ -339,7 +339,9 @@ describe("and", function()
         assert.is_nil(text:find("hello", 1, true)) -- no second answer
       end
       assert.equal(501, (ask("BREW /" .. HOST .. "\r\n")))
-      assert.equal(501, (ask("CONNECT x:1 HTTP/1.1\r\nHost: x:1\r\n\r\n")))
+      local text = rest_of(dial("CONNECT x:1 HTTP/1.1\r\nHost: x:1\r\n\r\n" .. get("/")))
+      assert.matches("^HTTP/1.1 501 .*\r\nConnection: close\r\n", text)
+      assert.is_nil(text:find("hello", 1, true)) -- what followed was for x
       local stats = server:stats()
       assert.equal(3, stats["400"])
       for _, status in ipairs { "505", "431", "414", "408" } do assert.equal(1, stats[status]) end
@@ -423,6 +425,22 @@ describe("and", function()
       assert.matches("in the middle", said[1].message)
     end)
 
+    it("an error half way through a body that comes into a 500, and closes", function()
+      local held
+      start(function(request)
+        held = request:read()
+        error("at " .. #held .. " bytes")
+      end)
+      for _, framing in ipairs { "Content-Length: 1000000\r\n\r\n",
+        "Transfer-Encoding: chunked\r\n\r\nfffff\r\n" } do
+        local conn = dial("POST /" .. HOST .. framing .. ("x"):rep(100000))
+        assert.matches("^HTTP/1.1 500 ", rest_of(conn)) -- until the server closes
+        assert.matches("at %d+ bytes", said[#said].message)
+        held:release()
+      end
+      helper.turn_until(function() return server:stats().open == 0 end)
+    end)
+
     it("clients that go into the end of what writes for them", function()
       local ended
       start(function()
@@ -461,6 +479,24 @@ describe("and", function()
     conn:shutdown()
     assert.equal("", rest_of(conn))
     assert.equal(426, (ask(get("/"))))
+    assert.equal(426, (ask("GET / HTTP/1.0\r\nConnection: upgrade\r\nUpgrade: shout\r\n\r\n")))
+  end)
+
+  it("hands over nothing of the body of who asked for it", function()
+    start(function()
+      return http.upgrade("shout", function(conn)
+        for line in conn:lines() do conn:write(line:upper() .. "\n") end
+      end)
+    end, { max_drain = 10 })
+    local upgrade = "Connection: upgrade\r\nUpgrade: shout\r\n"
+    local conn = dial(post("/", "body\n", upgrade) .. "hello\n")
+    assert.equal(101, (head_of(conn)))
+    assert.equal("HELLO", line_of(conn))
+    conn:close()
+    assert.matches("^HTTP/1.1 413 .*\r\n\r\n[^\n]*\n$",
+      rest_of(dial(post("/", "too large a body\n", upgrade) .. "hello\n")))
+    assert.matches("^HTTP/1.1 400 .*\r\n\r\n[^\n]*\n$", rest_of(dial("POST /" .. HOST .. upgrade
+      .. "Transfer-Encoding: chunked\r\n\r\nx\r\nhello\n")))
   end)
 
   it("keeps access logs", function()

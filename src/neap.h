@@ -726,10 +726,11 @@ enum neap_http_wrong {
     NEAP_HTTP_CODING_AND_LENGTH, /* both */
     NEAP_HTTP_HOST_NONE,         /* HTTP/1.1 without Host */
     NEAP_HTTP_HOST_TWICE,
-    NEAP_HTTP_HOST_FORM,      /* Host is no host with a port */
-    NEAP_HTTP_CHUNK_SIZE,     /* no size of a chunk where one must be */
-    NEAP_HTTP_CHUNK_END,      /* a chunk does not end where its size says */
-    NEAP_HTTP_CHUNK_EXTENSION /* malformed, or too long */
+    NEAP_HTTP_HOST_FORM,       /* Host is no host with a port */
+    NEAP_HTTP_CHUNK_SIZE,      /* no size of a chunk where one must be */
+    NEAP_HTTP_CHUNK_END,       /* a chunk does not end where its size says */
+    NEAP_HTTP_CHUNK_EXTENSION, /* malformed, or too long */
+    NEAP_HTTP_TRAILER          /* a field that must stand before the body */
 };
 
 /* A head. Offsets count from the first byte that was scanned. */
@@ -1051,7 +1052,7 @@ struct neap_disk_entry {
 
 /* A file or directory beneath the one that `root` names, whatever symbolic links lie on the way;
  * {0, 0}: of the file system. Nothing but regular files and directories.
- * own: returns owned.  err: STALE, PERMISSION, LIMIT, DESCRIPTORS, SYSTEM (EXDEV: not beneath).
+ * own: returns owned.  err: STALE, PERMISSION, MEMORY, DESCRIPTORS, SYSTEM (EXDEV: not beneath).
  * May block while the system looks for it. */
 int neap_disk_open(uint32_t root_slot, uint32_t root_gen, const char *path,
                    struct neap_handle *file);

@@ -97,7 +97,11 @@ static void check_framing(const uint8_t *in, const struct neap_http_head *head, 
 {
     uint32_t lengths = count_of(in, head, "content-length");
     uint32_t codings = count_of(in, head, "transfer-encoding");
-    if (kind == NEAP_HTTP_TRAILERS) return;
+    if (kind == NEAP_HTTP_TRAILERS) {
+        uint32_t hosts = count_of(in, head, "host");
+        neap_assert(!lengths && !codings && !hosts, "a trailer says nothing of the message");
+        return;
+    }
     neap_assert(lengths <= 1 && !(lengths && codings), "one length, or a coding");
     neap_assert((head->length >= 0) == (lengths == 1), "a length is what a field says");
     if (kind != NEAP_HTTP_REQUEST) return;

@@ -32,7 +32,13 @@ for (const colorScheme of ["light", "dark"]) for (const [kind, viewport] of Obje
   done(`${colorScheme} ${kind}`)
 }
 
-let page = await open(files)
+let page = await open(live)
+await page.click("button")
+await page.waitForFunction(() => parseFloat(document.querySelector("b").textContent) > 10)
+await page.click("button"); done("load from the page")
+await page.close()
+
+page = await open(files)
 await page.click("text=a folder")
 assert.equal(new URL(page.url()).pathname, "/a%20folder/"); done("into a folder")
 await page.click("text=page.html")

@@ -25,6 +25,7 @@ local abi = require("neap.abi")
 
 local EINTR, EAGAIN, ENOMEM, EMFILE, EPIPE = 4, 11, 12, 24, 32
 local ENOBUFS, ECONNABORTED, ECONNRESET, ECONNREFUSED, ENOSPC = 105, 103, 104, 111, 28
+local EIO, EOPNOTSUPP = 5, 95
 local SHORT = 0
 local RUNS_AT_MOST = 60 -- of one call with one error
 
@@ -37,6 +38,7 @@ local calls = {
   { "bind", ENOMEM }, { "listen", ENOBUFS }, { "setsockopt", ENOMEM },
   { "getsockopt", ENOBUFS }, { "getsockname", ENOBUFS }, { "getpeername", ENOBUFS },
   { "epoll_wait", EINTR, ENOMEM }, { "epoll_ctl", ENOMEM, ENOSPC },
+  { "preadv2", SHORT, EINTR, EAGAIN, EIO, ENOMEM, EOPNOTSUPP }, { "fstat", EIO, ENOMEM },
 }
 
 -- ---- scenarios: true, or nil, message, name ----
@@ -158,6 +160,54 @@ function scenarios.serve()
     local done, why, what = served(server, "hello\nworld\n")
     if done then done, why, what = served(server, (text:sub(1, 500) .. "\n"):rep(300)) end
     return done, why, what
+  end)
+end
+
+-- Asks, reads the answer, and compares its body.
+local function fetch(conn, path, body)
+  local done, message, name = conn:write("GET " .. path .. " HTTP/1.1\r\nHost: x\r\n"
+    .. "Connection: close\r\n\r\n")
+  if done then done, message, name = conn:shutdown() end
+  if not done then return nil, message, name end
+  local status, length
+  repeat
+    local line
+    line, message, name = conn:read_line()
+    if not line then return nil, message, name end
+    local part = line:str()
+    line:release()
+    status = status or part:match("^HTTP/1.1 (%d+)")
+    length = length or part:match("^Content%-Length: (%d+)")
+  until part == ""
+  local slice
+  slice, message, name = conn:read(tonumber(length))
+  if not slice then return nil, message, name end
+  local same = slice:equals(body)
+  slice:release()
+  if status ~= "200" then return nil, "status " .. status, "system" end
+  if not same then error("the answer is another one", 0) end
+  return true
+end
+
+local files
+
+-- A small file, and one that goes out piece by piece.
+function scenarios.files()
+  local http = require("neap.http")
+  local message, name, server
+  if not files then files, message, name = http.files(arg[3]) end
+  if not files then return nil, message, name end
+  server, message, name = http.serve("tcp://127.0.0.1:0", files, options)
+  return with(server, message, name, function()
+    for path, body in pairs { ["/small"] = "hello", ["/large"] = text } do
+      local conn, why, what = connect(server)
+      if not conn then return nil, why, what end
+      local done
+      done, why, what = fetch(conn, path, body)
+      conn:close()
+      if not done then return nil, why, what end
+    end
+    return true
   end)
 end
 

@@ -14,6 +14,7 @@
 #include <sys/epoll.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -112,6 +113,16 @@ ssize_t sendmsg(int fd, const struct msghdr *message, int flags)
     return next(fd, &one, flags);
 }
 
+typedef ssize_t preadv2_type(int, const struct iovec *, int, off_t, int);
+ssize_t preadv2(int fd, const struct iovec *room, int count, off_t offset, int flags)
+{
+    NEXT(preadv2_type, "preadv2");
+    if (!fails("preadv2", CALLER)) return next(fd, room, count, offset, flags);
+    if (error_to_set) return -1;
+    struct iovec part = {room->iov_base, 1};
+    return next(fd, &part, 1, offset, flags);
+}
+
 /* ---- calls that do it, or not ---- */
 
 #define REFUSES(type, name, parameters, arguments)                                                 \
@@ -137,6 +148,7 @@ REFUSES(int, setsockopt, (int fd, int level, int option, const void *value, sock
         (fd, level, option, value, size))
 REFUSES(int, getsockopt, (int fd, int level, int option, void *value, socklen_t *size),
         (fd, level, option, value, size))
+REFUSES(int, fstat, (int fd, struct stat *about), (fd, about))
 REFUSES(int, epoll_wait, (int fd, struct epoll_event *events, int most, int timeout),
         (fd, events, most, timeout))
 REFUSES(int, epoll_ctl, (int fd, int op, int other, struct epoll_event *event),

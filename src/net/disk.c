@@ -55,7 +55,7 @@ int neap_disk_open(uint32_t root_slot, uint32_t root_gen, const char *path,
     if (root_slot && !root) return NEAP_E_STALE;
     uint32_t slot;
     struct file *f = neap_slots_take(&files, &slot);
-    if (!f) return NEAP_E_LIMIT;
+    if (!f) return NEAP_E_MEMORY;
     f->fd = open_at(root ? root->fd : AT_FDCWD, path, root ? RESOLVE_BENEATH : 0);
     if (f->fd < 0) {
         int result = neap_error_of(errno);

@@ -1,3 +1,4 @@
+#include <ctype.h>
 #include <string.h>
 
 #include "scan/http.h"
@@ -46,11 +47,19 @@ static uint32_t literal_size(const uint8_t *in, uint32_t size)
     return (uint32_t)(end - in) + 1;
 }
 
+/* "%41" stands here. */
+static bool is_escape(const uint8_t *in, uint32_t size)
+{
+    return size > 2 && isxdigit(in[1]) && isxdigit(in[2]);
+}
+
 static uint32_t host_size(const uint8_t *in, uint32_t size)
 {
     if (size && in[0] == '[') return literal_size(in, size);
     uint32_t n = 0;
-    while (n < size && neap_http_is(in[n], NEAP_HTTP_HOST)) n++;
+    while (n < size && neap_http_is(in[n], NEAP_HTTP_HOST) &&
+           (in[n] != '%' || is_escape(in + n, size - n)))
+        n++;
     return n;
 }
 
@@ -184,8 +193,17 @@ static void connection(struct neap_http_head *head, const uint8_t *value, uint32
     for (uint32_t at = 0, end; next_element(value, size, &at, &end); at = end) {
         if (IS(value + at, end - at, "close")) head->flags |= NEAP_HTTP_CLOSE;
         if (IS(value + at, end - at, "keep-alive")) head->flags |= NEAP_HTTP_KEEP_ALIVE;
+        if (head->version == 10) continue; /* knows no upgrades (RFC 9110, 7.8) */
         if (IS(value + at, end - at, "upgrade")) head->flags |= NEAP_HTTP_UPGRADE_ASKED;
     }
+}
+
+/* What says where a message ends and for whom it is must stand before its body. */
+static int trailer(struct neap_http_scan *s, const uint8_t *name, uint32_t n)
+{
+    bool misplaced =
+        IS(name, n, "content-length") || IS(name, n, "transfer-encoding") || IS(name, n, "host");
+    return misplaced ? neap_http_wrong(s, NEAP_HTTP_TRAILER) : NEAP_OK;
 }
 
 int neap_http_mean_field(struct neap_http_scan *s, enum neap_http_kind kind, uint32_t field)
@@ -194,7 +212,7 @@ int neap_http_mean_field(struct neap_http_scan *s, enum neap_http_kind kind, uin
     const uint8_t *name = s->in + head->name_at[field], *value = s->in + head->value_at[field];
     uint32_t n = head->name_size[field], size = head->value_size[field];
     bool request = kind == NEAP_HTTP_REQUEST;
-    if (kind == NEAP_HTTP_TRAILERS) return NEAP_OK;
+    if (kind == NEAP_HTTP_TRAILERS) return trailer(s, name, n);
     switch (n) {
     case 4: return request && IS(name, n, "host") ? host(s, value, size) : NEAP_OK;
     case 6:

@@ -67,6 +67,7 @@ local wrongs = {
   [C.NEAP_HTTP_CHUNK_SIZE] = { 400, "there is no size of a chunk where one must be" },
   [C.NEAP_HTTP_CHUNK_END] = { 400, "a chunk does not end where its size says" },
   [C.NEAP_HTTP_CHUNK_EXTENSION] = { 400, "a chunk's extension is malformed or too long" },
+  [C.NEAP_HTTP_TRAILER] = { 400, "a field behind the body must stand before it" },
 }
 
 local oversized = { [413] = true, [414] = true, [431] = true }
@@ -673,10 +674,18 @@ function M.encode_chunk(x)
   return { ("%x\r\n"):format(n), x, "\r\n" }
 end
 
+local before_bodies = { ["content-length"] = true, ["transfer-encoding"] = true, host = true }
+
 --- The end of a chunked body.
---- @param trailers? table<string, string|number|string[]> a list is one field each
+--- @param trailers? table<string, string|number|string[]> a list is one field each; not those that
+--- must stand before a body: Content-Length, Transfer-Encoding, Host
 --- @return string bytes
 function M.encode_last_chunk(trailers)
+  for name in pairs(trailers or {}) do
+    if before_bodies[tostring(name):lower()] then
+      check.raise("http1.encode_last_chunk: " .. name .. " cannot stand behind a body")
+    end
+  end
   return add_headers({ "0\r\n" }, trailers, "http1.encode_last_chunk")
 end
 

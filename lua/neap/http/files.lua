@@ -87,7 +87,12 @@ local function read(file, offset, n)
   for try = 1, TRIES + 1 do
     local code = C.neap_disk_read(file.slot, file.gen, offset, slice.slot, slice.gen, try > TRIES)
     if code == AGAIN then
-      task.sleep(wait)
+      local slept
+      slept, message, name = task.sleep(wait)
+      if not slept then -- cancelled, or a deadline is over
+        slice:release()
+        return nil, message, name
+      end
       wait = wait * 2
     elseif code > 0 then
       if code < n then slice:truncate_back(n - code) end
@@ -335,7 +340,7 @@ local function answer(request, root, options)
   if not path then return response.problem(404) end
   local file, code = open(root, path)
   if not file then
-    if code == C.NEAP_E_DESCRIPTORS or code == C.NEAP_E_LIMIT then return response.problem(503) end
+    if code == C.NEAP_E_DESCRIPTORS or code == C.NEAP_E_MEMORY then return response.problem(503) end
     return response.problem(404) -- also what may not be read: nobody needs to know that it is there
   end
   local about = look_at(file)

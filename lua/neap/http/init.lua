@@ -195,7 +195,10 @@ local function send_upgrade(request, conn, answer, head)
     return send_whole(request, conn, response.problem(426),
       response.head(response.problem(426)) .. "Upgrade: " .. answer.protocol .. "\r\n")
   end
-  request_module.begin_body(request)
+  if not request_module.drop_body(request) then -- its rest would be the other protocol's
+    local refusal = response.problem(request[BODY].status or 400)
+    return send_whole(request, conn, refusal, response.head(refusal))
+  end
   conn:write(head .. "Connection: upgrade\r\nUpgrade: " .. answer.protocol .. "\r\n\r\n")
   access.note(request, 101, 0)
   count(request[SETTINGS], "upgrades")
@@ -255,7 +258,9 @@ local function handler_of(settings, handler)
     if not methods[request[METHOD]] or request.expects_other then
       local status = request.expects_other and 417 or 501
       count(settings, tostring(status))
-      return send(request, conn, response.problem(status))
+      local refusal = response.problem(status)
+      refusal.close = request.method == "CONNECT" -- what follows may be for the other side of it
+      return send(request, conn, refusal)
     end
     if logs then access.begin(request) end
     local ok, answer, text, name = xpcall(handler, on_error, request)

@@ -69,7 +69,7 @@ test: all tests ## run the C tests, the specs and the check of the exports
 test-interpreted: all ## the specs with the JIT compiler off
 	@BUILD=$(BUILD) NEAP=$(HOST) BUSTED=--helper=spec/nojit.lua tools/test --lua
 
-tests: $(TESTS) $(BUILD)/shim.so
+tests: $(TESTS) $(BUILD)/shim.so $(BUILD)/bad_link
 
 asan: ## the same tests under AddressSanitizer and UBSan
 	@$(MAKE) BUILD=build/asan SANITIZE=address,undefined CFLAGS='-O1 -g' test
@@ -184,6 +184,9 @@ $(BUILD)/fuzz/%: $(BUILD)/obj/spec/fuzz/%.o $(MODEL) $(LIB_OBJS)
 
 $(BUILD)/shim.so: spec/shim/shim.c $(BUILD)/flags
 	$(call say,LD $@)$(CC) -std=gnu11 -O1 -g -fPIC -shared -w -o $@ $< -ldl
+
+$(BUILD)/bad_link: spec/shim/bad_link.c $(BUILD)/flags
+	$(call say,LD $@)$(CC) -std=gnu11 -O1 -g $(WARN) $(if $(WERROR),-Werror) -o $@ $<
 
 $(BUILD)/bench/%: $(BUILD)/obj/bench/%.o
 	@mkdir -p $(@D)

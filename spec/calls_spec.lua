@@ -25,7 +25,7 @@ describe("a server whose system calls fail", function()
   helper.watch(before_each, after_each, RUN_S + 10)
 
   for _, scenario in ipairs(SCENARIOS) do
-    it(scenario .. " loses nothing by any call that fails, and goes on", function()
+    it(scenario .. " loses nothing by any call that fails, and goes on #sizes", function()
       if not possible then pending("no shim") end
       local result = run("", "calls", scenario)
       if result.status ~= 0 then error(result.out .. result.err:sub(-500)) end

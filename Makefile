@@ -20,7 +20,8 @@ CFLAGS   = -O2 -g
 WARN     = -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla
 FLAGS    = -std=gnu11 -fvisibility=hidden -fPIC $(WARN) $(if $(WERROR),-Werror) $(CFLAGS) $(SAN)
 SAN      = $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-sanitize-recover=all -fno-omit-frame-pointer)
-COMPILE  = $(CC) $(FLAGS) $(CPPFLAGS) -Isrc -MMD -MP
+HEADER   = src/neap.h
+COMPILE  = $(CC) $(FLAGS) $(CPPFLAGS) -I$(patsubst %/,%,$(dir $(HEADER))) -Isrc -MMD -MP
 # A sanitizer's own symbols may stay open in a library.
 LIBFLAGS = -shared -Wl,-soname,$(SONAME) -Wl,-z,nodelete $(if $(SANITIZE),,-Wl,-z,defs)
 # Packages: run and test install what is missing, the rest name it (tools/setup).
@@ -45,7 +46,7 @@ TESTS     = $(patsubst spec/c/%.c,$(BUILD)/spec/%,$(TEST_C))
 # What libFuzzer runs, and with it model_test.
 MODEL     = $(call object,$(wildcard spec/fuzz/model*.c))
 BENCHES   = $(patsubst bench/%.c,$(BUILD)/bench/%,$(wildcard bench/*.c))
-C_FILES   = $(wildcard src/*.h src/*/*.[ch] spec/c/*.[ch] spec/fuzz/*.[ch] spec/shim/*.c bench/*.[ch] bench/preload/*.c examples/c/*.c)
+C_FILES   = $(wildcard src/*.h src/*/*.[ch] spec/c/*.[ch] spec/fuzz/*.[ch] spec/shim/*.c bench/*.[ch] bench/preload/*.c examples/c/*.c tools/*.c)
 LUA_DIRS  = $(wildcard lua examples spec tools bench)
 
 # `make V=1` shows the commands.
@@ -69,7 +70,7 @@ test: all tests ## run the C tests, the specs and the check of the exports
 test-interpreted: all ## the specs with the JIT compiler off
 	@BUILD=$(BUILD) NEAP=$(HOST) BUSTED=--helper=spec/nojit.lua tools/test --lua
 
-tests: $(TESTS) $(BUILD)/shim.so
+tests: $(TESTS) $(BUILD)/shim.so $(BUILD)/bad_link
 
 asan: ## the same tests under AddressSanitizer and UBSan
 	@$(MAKE) BUILD=build/asan SANITIZE=address,undefined CFLAGS='-O1 -g' test
@@ -88,13 +89,29 @@ fuzz: ## random operations of the buffers beside a model, by libFuzzer for FUZZ_
 	  CFLAGS='-O1 -g -fsanitize=fuzzer-no-link' build/fuzz/fuzz/buffers
 	@tools/fuzz build/fuzz/fuzz/buffers spec/fuzz/corpus
 
-# Each is a build of its own, and what it cannot pass by its nature is not run: the tests that
-# look at how much memory the system gave (guard), and when the collector worked (collect).
-modes: mode-poison mode-guard mode-collect test-interpreted ## the tests in builds harsher than a program needs
+# Each is a build of its own (src/base/mode.h). What it cannot pass by its nature is left out, and
+# listed at the end.
+modes: mode-poison mode-guard mode-collect mode-malloc mode-tiny test-interpreted ## the tests in builds harsher than a program needs
 
+mode_flags        = BUILD=build/$* CPPFLAGS=-DNEAP_MODE_$(shell echo $* | tr a-z A-Z) $(mode_$*_flags)
+mode_malloc_flags = SANITIZE=address,undefined CFLAGS='-O1 -g'
+mode_tiny_flags   = HEADER=build/tiny/tiny/neap.h
+mode-malloc: export LEAVE_OUT = neighbours
+mode-tiny: export LEAVE_OUT = sizes
 mode-%:
-	@$(MAKE) BUILD=build/$* CPPFLAGS=-DNEAP_MODE_$(shell echo $* | tr a-z A-Z) all tests
-	@$(MAKE) BUILD=build/$* CPPFLAGS=-DNEAP_MODE_$(shell echo $* | tr a-z A-Z) test
+	@$(MAKE) $(mode_flags) all tests
+	@LIMIT=$${LIMIT:-1200} $(MAKE) $(mode_flags) test
+
+# In about a minute: the C tests, and the specs of the buffers.
+BUFFER_SPECS = allocator buffer bytes pool reader slice source_reader view walk waste
+modes-quick: ## the buffers' tests alone, in the modes malloc and tiny
+	@for mode in malloc tiny; do $(MAKE) quick-$$mode || exit; done
+quick-malloc: export LEAVE_OUT = neighbours
+quick-tiny: export LEAVE_OUT = sizes
+quick-%:
+	@$(MAKE) $(mode_flags) all tests
+	@BUILD=build/$* tools/test --c
+	@build/$*/neap test --output=gtest --exclude-tags=$(LEAVE_OUT) $(BUFFER_SPECS:%=spec/%_spec.lua)
 
 coverage: ## which lines the tests run, and what is left
 	@tools/coverage
@@ -187,6 +204,12 @@ $(BUILD)/fuzz/%: $(BUILD)/obj/spec/fuzz/%.o $(MODEL) $(LIB_OBJS)
 $(BUILD)/shim.so: spec/shim/shim.c $(BUILD)/flags
 	$(call say,LD $@)$(CC) -std=gnu11 -O1 -g -fPIC -shared -w -o $@ $< -ldl
 
+$(BUILD)/bad_link: spec/shim/bad_link.c $(BUILD)/flags
+	$(call say,LD $@)$(CC) -std=gnu11 -O1 -g $(WARN) $(if $(WERROR),-Werror) -o $@ $<
+
+$(BUILD)/overrun: $(BUILD)/obj/spec/shim/overrun.o $(LIB_OBJS)
+	$(call say,LD $@)$(CC) $(FLAGS) -o $@ $^ -lev -lm $(LDFLAGS)
+
 $(BUILD)/bench/%: $(BUILD)/obj/bench/%.o
 	@mkdir -p $(@D)
 	$(call say,LD $@)$(CC) $(FLAGS) -o $@ $^ -lev -lm -pthread $(LDFLAGS)
@@ -202,7 +225,8 @@ $(BUILD)/obj/installed/%.o: private INCLUDES = $(LUAJIT_CFLAGS) $(LIBEDIT_CFLAGS
 $(BUILD)/obj/installed/%.o: %.c $(BUILD)/flags
 	@mkdir -p $(@D)
 	$(call say,CC $<)$(COMPILE) $(INCLUDES) -c -o $@ $<
-$(BUILD)/obj/src/base/header.o: src/neap.h # embeds it
+$(BUILD)/obj/src/base/header.o: $(HEADER) # embeds it
+$(BUILD)/obj/src/base/header.o: private INCLUDES = -DNEAP_HEADER='"$(HEADER)"'
 $(BUILD)/obj/src/host/header.o $(BUILD)/obj/installed/src/host/header.o: src/host/host.h
 $(BUILD)/obj/%.o: %.c $(BUILD)/flags
 	@mkdir -p $(@D)
@@ -210,8 +234,12 @@ $(BUILD)/obj/%.o: %.c $(BUILD)/flags
 
 # LuaJIT's answers about src/neap.h, compiled into the library as assertions; and about
 # src/host/host.h, into the command.
-$(BUILD)/abi_check.c: src/neap.h tools/abi_check.lua $(BUILD)/flags
-	$(call say,ABI $<)luajit tools/abi_check.lua src/neap.h > $@
+$(BUILD)/abi_check.c: $(HEADER) tools/abi_check.lua $(BUILD)/flags
+	$(call say,ABI $<)luajit tools/abi_check.lua $(HEADER) > $@
+# What the contract says in the tiny mode.
+$(BUILD)/tiny/neap.h: src/neap.h tools/tiny
+	@mkdir -p $(@D)
+	$(call say,TINY $<)tools/tiny $< > $@
 $(BUILD)/obj/abi_check.o: $(BUILD)/abi_check.c
 	@mkdir -p $(@D)
 	$(call say,CC $<)$(COMPILE) -c -o $@ $<
@@ -222,7 +250,7 @@ $(BUILD)/obj/host_check.o: $(BUILD)/host_check.c
 	$(call say,CC $<)$(COMPILE) -Isrc/host -c -o $@ $<
 
 # Other flags than the last time: all is compiled again.
-$(BUILD)/flags: force | $(BUILD)/packages.$(NEED)
+$(BUILD)/flags: force | $(BUILD)/packages.$(NEED) $(HEADER)
 	@echo '$(COMPILE) $(LIBFLAGS) $(LDFLAGS)' | cmp -s - $@ || echo '$(COMPILE) $(LIBFLAGS) $(LDFLAGS)' > $@
 
 # Before anything is compiled.

@@ -24,7 +24,8 @@ describe("an allocator", function()
     allocator:release()
   end)
 
-  it("A2 takes its reserve with every slice, and refuses a sum that overflows", function()
+  it("A2 takes its reserve with every slice, and refuses a sum that overflows"
+    .. " #neighbours #sizes", function()
     local allocator = pool:allocator(100)
     local a, b = allocator:alloc(50), allocator:alloc(50)
     assert.equal(150, info(b).free)
@@ -44,7 +45,8 @@ describe("an allocator", function()
     huge:release()
   end)
 
-  it("A3 goes on to the next buf when a slice does not fit, and counts the waste", function()
+  it("A3 goes on to the next buf when a slice does not fit, and counts the waste"
+    .. " #neighbours #sizes", function()
     local allocator = pool:allocator()
     local a = allocator:alloc(10000)
     local b = allocator:alloc(6000)
@@ -57,7 +59,8 @@ describe("an allocator", function()
     allocator:release()
   end)
 
-  it("A3 gives a slice above half a buf one of its own, and keeps the current one", function()
+  it("A3 gives a slice above half a buf one of its own, and keeps the current one"
+    .. " #neighbours #sizes", function()
     local allocator = pool:allocator()
     local a = allocator:alloc(10000)
     local b = allocator:alloc(9000)
@@ -69,7 +72,7 @@ describe("an allocator", function()
     allocator:release()
   end)
 
-  it("A4 puts each slice where the one before it ends", function()
+  it("A4 puts each slice where the one before it ends #neighbours #sizes", function()
     local allocator, free = pool:allocator(7), 0
     local slices = {}
     for n = 0, 100 do
@@ -102,7 +105,7 @@ describe("an allocator", function()
     assert.equal(6000, pool:stats().slices_released)
   end)
 
-  it("A6 makes empty slices, also at the very end of a buf", function()
+  it("A6 makes empty slices, also at the very end of a buf #neighbours #sizes", function()
     local allocator = pool:allocator()
     local first = allocator:alloc(0)
     local all = allocator:alloc(16384)
@@ -156,7 +159,7 @@ describe("an allocator", function()
     allocator:release()
   end)
 
-  it("gives its buf up when it is forgotten", function()
+  it("gives its buf up when it is forgotten #neighbours", function()
     local function forget() pool:allocator():alloc(1):release() end
     forget()
     assert.equal(1, pool:stats().bufs_live)

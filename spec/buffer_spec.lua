@@ -203,7 +203,7 @@ describe("a growing buffer", function()
     b:release()
   end)
 
-  it("reset drops the bytes and keeps one usual buf", function()
+  it("reset drops the bytes and keeps one usual buf #sizes", function()
     local b = make()
     b:put(("x"):rep(300000))
     assert.is_true(pool:stats().bufs_live > 3)
@@ -299,7 +299,7 @@ describe("a growing buffer", function()
     assert.equal(0, pool:stats().bufs_live)
   end)
 
-  it("W2 holds no more than before after a message of 100 MB", function()
+  it("W2 holds no more than before after a message of 100 MB #neighbours", function()
     local b = make()
     local part = ("0123456789abcdef"):rep(65536) -- 1 MiB
     for _ = 1, 100 do assert(b:put(part)) end

@@ -35,7 +35,7 @@ describe("a server whose system calls fail", function()
   before_each(make_files)
 
   for _, scenario in ipairs(SCENARIOS) do
-    it(scenario .. " loses nothing by any call that fails, and goes on", function()
+    it(scenario .. " loses nothing by any call that fails, and goes on #sizes", function()
       if not possible then pending("no shim") end
       local result = run("", "calls", scenario)
       if result.status ~= 0 then error(result.out .. result.err:sub(-500)) end

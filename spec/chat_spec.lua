@@ -142,7 +142,7 @@ describe("the chat example", function()
       ann:close()
     end)
 
-    it("drops a slow reader, while the others go on", function()
+    it("drops a slow reader, while the others go on #sizes", function()
       local ann, bob = join("ann"), join("bob")
       assert.equal("* bob joined", read(ann))
       local slow = helper.dial(address)

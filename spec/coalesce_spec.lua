@@ -45,7 +45,7 @@ describe("coalesce", function()
     assert.same({ "text" }, texts(one))
   end)
 
-  it("C2 merges neighbours from the left, up to max_size", function()
+  it("C2 merges neighbours from the left, up to max_size #neighbours #sizes", function()
     local list = copies("0123", "4567", "89ab", "cdef", "ghij")
     assert.is_true(rawequal(list, neap.coalesce(list, 8)))
     assert.equal(3, #list)
@@ -57,7 +57,7 @@ describe("coalesce", function()
     end
   end)
 
-  it("C2 merges 1000 slices of 1024 bytes into 250, in place", function()
+  it("C2 merges 1000 slices of 1024 bytes into 250, in place #neighbours #sizes", function()
     local list = {}
     for i = 1, 1000 do list[i] = allocator:copy(("%04d"):format(i):rep(256)) end
     local bytes = pool:stats().bytes_allocated
@@ -72,7 +72,7 @@ describe("coalesce", function()
     end
   end)
 
-  it("C3 keeps slices apart until the second covers its reserve", function()
+  it("C3 keeps slices apart until the second covers its reserve #neighbours", function()
     local roomy = pool:allocator(3)
     local list = { roomy:copy("aaaa"), roomy:copy("bbbb") }
     assert.equal(2, #neap.coalesce(list, 100))
@@ -105,7 +105,7 @@ describe("coalesce", function()
     other:release()
   end)
 
-  it("C5 takes list.n slices, and brings n up to date", function()
+  it("C5 takes list.n slices, and brings n up to date #neighbours", function()
     local list = copies("aa", "bb", "cc", "dd")
     list.n = 3
     neap.coalesce(list, 100)
@@ -118,7 +118,7 @@ describe("coalesce", function()
     raises("element 1", function() neap.coalesce({ n = 1 }, 100) end)
   end)
 
-  it("C5 looks at every element before it takes any", function()
+  it("C5 looks at every element before it takes any #neighbours", function()
     local a, b, stale = unpack(copies("aa", "bb", "stale"))
     stale:release()
     local before = pool:stats()

@@ -52,9 +52,10 @@ local ways = {
     neap.coalesce({ s:split(10), s }, 100000)]],
   ["a buffer"] = "neap.buffer():put(text)",
   ["what a buffer gave"] = "buffer:put(text):take()",
-  ["an allocator"] = "local a = home:allocator() a:copy(text:sub(1, 16000)):release()",
+  ["an allocator #neighbours #sizes"] =
+    "local a = home:allocator() a:copy(text:sub(1, 16000)):release()",
   ["what a reader gave"] = "reader:read(65536)",
-  ["a view's clone"] = "reader:peek(10):retain() reader:skip(65536)",
+  ["a view's clone #sizes"] = "reader:peek(10):retain() reader:skip(65536)",
 }
 
 describe("forgotten slices", function()

@@ -120,7 +120,8 @@ end
 describe("docs/testing-your-protocol.md", function()
   helper.watch(before_each, after_each)
 
-  it("prints what it says when its files are written and its commands run", function()
+  it("prints what it says when its files are written and its commands run"
+    .. " #neighbours #sizes", function()
     assert.equal(2, follow("docs/testing-your-protocol.md"))
   end)
 end)
@@ -204,7 +205,7 @@ end)
 describe("SECURITY.md", function()
   helper.watch(before_each, after_each)
 
-  it("names the limits that there are", function()
+  it("names the limits that there are #sizes", function()
     local text = read("SECURITY.md")
     local function says(words) assert.matches(words, text, 1, true) end
     says(("| %d MiB; more is"):format(C.NEAP_MAX_READ_BYTES / 1048576))

@@ -21,7 +21,8 @@ end
 describe("the experiment", function()
   helper.watch(before_each, after_each, 200)
 
-  it("E1 E3 makes no buf after the first where bodies are released, and asks for no collector",
+  it("E1 E3 makes no buf after the first where bodies are released, and asks for no collector"
+    .. " #neighbours",
     function()
       local of = arm("released", 0.02)
       assert.equal(8000, of.requests)
@@ -40,7 +41,8 @@ describe("the experiment", function()
     assert.is_true(of.in_use_peak < 40 * 1048576)
   end)
 
-  it("W1 W3 W4 holds at the end what is in use, and a naive pool all that ever was", function()
+  it("W1 W3 W4 holds at the end what is in use, and a naive pool all that ever was"
+    .. " #sizes", function()
     local grown, naive_grown = arm("grown", 0.5), arm("naive_grown", 0.5)
     assert.is_true(grown.in_use < naive_grown.in_use / 1000)
     local kept, naive_kept = arm("missized", 0.1), arm("naive_missized", 0.1)
@@ -52,7 +54,7 @@ describe("the experiment", function()
     assert.equal(600 * 65536, naive_slivers.in_use)
   end)
 
-  it("E3 prints both tables, and draws", function()
+  it("E3 prints both tables, and draws #neighbours", function()
     local directory = helper.temporary_directory()
     local out = run(("%s bench/experiment.lua --quick --plots %s"):format(helper.neap, directory))
     for _, line in ipairs { "resident memory, mean", "bytes in use, at the end",

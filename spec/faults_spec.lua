@@ -149,7 +149,7 @@ describe("a server whose handler", function()
     end)
   end
 
-  it("forgets what it reads is cleared up after by the collector", function()
+  it("forgets what it reads is cleared up after by the collector #sizes", function()
     local server = start(deeds)
     local client = ask(server, "forgets")
     local sent, most_held = 0, 0
@@ -236,7 +236,8 @@ describe("a server whose handler", function()
     end)
   end
 
-  it("reads as much as a peer tells it refuses 4 GiB before any memory is taken", function()
+  it("reads as much as a peer tells it refuses 4 GiB before any memory is taken"
+    .. " #neighbours", function()
     local server = start(deeds)
     local held = server:count().held
     local client, peer = ask(server, "reads what it is told")

@@ -236,11 +236,11 @@ describe("make install", function()
       .. "bufs: 1 allocated, 0 reused, 0 live\n"
       .. "slices: 8 made, 0 live; bytes moved: 0\n"
 
-    it("print each frame and, at the end, the counters of the pool", function()
+    it("print each frame and, at the end, the counters of the pool #neighbours #sizes", function()
       assert.same({ status = 0, out = few_printed, err = "" }, frames(few))
     end)
 
-    it("do the same when the bytes come one by one", function()
+    it("do the same when the bytes come one by one #neighbours #sizes", function()
       -- the next byte goes into the pipe when the last one has been read
       local dribble = helper.file([[
         local ffi = require("ffi")
@@ -303,7 +303,7 @@ describe("make install", function()
       assert.equal(1, result.status)
     end)
 
-    it("do and print what docs/c.md shows", function()
+    it("do and print what docs/c.md shows #neighbours", function()
       local page, example = text_of("docs/c.md"), text_of("examples/c/frames.c")
       local pieces, commands = 0, 0
       for piece in page:gmatch("\n```c\n(.-)```") do

@@ -86,7 +86,7 @@ end)
 describe("a report at the end", function()
   helper.watch(before_each, after_each)
 
-  it("E2 names at all every slice that was forgotten, and where it passed", function()
+  it("E2 names at all every slice that was forgotten, and where it passed #neighbours", function()
     for _, jit in ipairs { "", "-joff" } do
       local result = run("all", forgets, jit)
       local text = result.err:gsub("held 32%d+", "held 32…")

@@ -157,7 +157,8 @@ describe("a pool at its limit", function()
     served.close()
   end)
 
-  it("P7 lets go on who waited, in their order, when memory is released", function()
+  it("P7 lets go on who waited, in their order, when memory is released"
+    .. " #neighbours #sizes", function()
     local held, order = {}, {}
     local served = serve(512 * KIB, function(conn)
       local slice = assert(conn:read(10000))
@@ -181,7 +182,7 @@ describe("a pool at its limit", function()
     served.close()
   end)
 
-  it("P7 is told to who waited for longer than the connection's timeout", function()
+  it("P7 is told to who waited for longer than the connection's timeout #sizes", function()
     local keep, results = {}, {}
     local served = serve(512 * KIB, function(conn)
       while true do
@@ -229,7 +230,8 @@ describe("a pool at its limit", function()
     served.close()
   end)
 
-  it("P7 has the reserve taken from a peer that stops in the middle, once others wait", function()
+  it("P7 has the reserve taken from a peer that stops in the middle, once others wait"
+    .. " #sizes", function()
     local results, keep = {}, {}
     local clock = testing.clock()
     local served = serve(512 * KIB, function(conn)
@@ -325,7 +327,7 @@ describe("a pool at its limit", function()
     served.close()
   end)
 
-  it("P7 is set, told, and refused where connections may read more at once", function()
+  it("P7 is set, told, and refused where connections may read more at once #sizes", function()
     local pool = assert(neap.pool())
     local settings = pool:settings()
     assert.equal(0, settings.limit)
@@ -378,7 +380,7 @@ end)
 describe("a connection with a limit of its own", function()
   helper.watch(before_each, after_each)
 
-  it("P7 pauses alone, until slices of it are released", function()
+  it("P7 pauses alone, until slices of it are released #neighbours", function()
     local keep = { a = {}, b = {} }
     local least = 4 * 64 * KIB + 128 * KIB
     local served = serve(0, function(conn)

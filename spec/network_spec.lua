@@ -1,11 +1,13 @@
 --- Bad networks: packets lost between two network namespaces that the spec makes (veth, nft's
---- numgen), a link that goes down in every state of a connection, and a relay that cuts and delays.
---- The kernel of a test machine may have no netem, so packets are not put out of order here.
+--- numgen), a link that goes down in every state of a connection, one that delays, doubles and
+--- loses packets and puts them out of order (spec/shim/bad_link.c: a kernel may have no netem), and
+--- a relay that cuts and delays.
 
 local helper = require("spec.helper")
 local neap = require("neap")
 
 local CLIENT, SERVER = "10.213.77.1", "10.213.77.2"
+local build = helper.top .. "/" .. (os.getenv("BUILD") or "build")
 local name = "neap-spec-" .. helper.sh("echo $$").out:match("%d+")
 local a, b = name .. "-a", name .. "-b"
 
@@ -36,6 +38,22 @@ local function make_network()
     remove()
     pending("no network namespaces here: " .. tostring(why):match("[^\n]*"))
   end
+end
+
+-- The same, but with spec/shim/bad_link.c between them. Returns it.
+local function make_bad_link(seed, late, lost, doubled)
+  local made, why = sh("ip netns add %s && ip netns add %s", a, b)
+  local link = made and helper.start(("%s/bad_link %s %s %d %d %d %d"):format(build, a, b, seed,
+    late, lost, doubled), 60)
+  if not link or link:line() ~= "ready" then
+    if link then why = link:finish().err end
+    remove()
+    pending("no TUN devices in network namespaces here: " .. tostring(why):match("[^\n]*"))
+  end
+  for ns, address in pairs { [a] = CLIENT, [b] = SERVER } do
+    assert(sh("ip -n %s addr add %s/24 dev bad && ip -n %s link set bad up", ns, address, ns))
+  end
+  return link
 end
 
 local function lose(percent)
@@ -69,6 +87,32 @@ local server = [[
   end)
 ]]
 
+-- Sends some 150 KB on each of so many connections while it reads them back; says how many
+-- connections gave all bytes.
+local client = [[
+  local neap = require("neap")
+  local tasks, good = {}, 0
+  for i = 1, tonumber(arg[1]) do
+    tasks[i] = neap.spawn(function()
+      local conn = assert(neap.connect("tcp://]] .. SERVER .. [[:7000", { timeout = 15 }))
+      local text = {}
+      for k = 1, 15000 do text[k] = ("%d:%d;"):format(i, k * i) end
+      text = table.concat(text)
+      local sent = neap.spawn(function()
+        assert(conn:write(text))
+        assert(conn:shutdown())
+      end)
+      local answer = assert(conn:read(#text))
+      good = good + (answer:equals(text) and 1 or 0)
+      answer:release()
+      sent:join()
+      conn:close()
+    end)
+  end
+  for _, task in ipairs(tasks) do task:join() end
+  print(good)
+]]
+
 local function start(ns, text, ...)
   return helper.start(("ip netns exec %s %s %s %s"):format(ns, helper.neap, helper.file(text),
     table.concat({ ... }, " ")))
@@ -83,34 +127,27 @@ describe("a network between two namespaces", function()
     local serving = start(b, server, 60)
     assert.matches(":7000", serving:line(), 1, true)
     lose(5)
-    local asking = start(a, [[
-      local neap = require("neap")
-      local tasks, good = {}, 0
-      for i = 1, 20 do
-        tasks[i] = neap.spawn(function()
-          local conn = assert(neap.connect("tcp://]] .. SERVER .. [[:7000", { timeout = 15 }))
-          local text = {}
-          for k = 1, 15000 do text[k] = ("%d:%d;"):format(i, k * i) end
-          text = table.concat(text)
-          local sent = neap.spawn(function()
-            assert(conn:write(text))
-            assert(conn:shutdown())
-          end)
-          local answer = assert(conn:read(#text))
-          good = good + (answer:equals(text) and 1 or 0)
-          answer:release()
-          sent:join()
-          conn:close()
-        end)
-      end
-      for _, task in ipairs(tasks) do task:join() end
-      print(good)
-    ]])
-    local asked = asking:finish()
+    local asked = start(a, client, 20):finish()
     serving:kill("TERM")
     serving:finish()
     assert.equal("", asked.err)
     assert.equal("20\n", asked.out)
+  end)
+
+  it("that disorders, delays, doubles and loses packets delivers every byte", function()
+    local link = make_bad_link(7, 20, 1, 2)
+    local serving = start(b, server, 60)
+    assert.matches(":7000", serving:line(), 1, true)
+    local asked = start(a, client, 6):finish()
+    serving:kill("TERM")
+    serving:finish()
+    link:kill("TERM")
+    local sums = link:finish().out
+    assert.equal("", asked.err)
+    assert.equal("6\n", asked.out)
+    for what, least in pairs { delivered = 1000, overtaken = 100, lost = 10, doubled = 10 } do
+      assert.is_true(tonumber(sums:match(what .. " (%d+)")) >= least, sums)
+    end
   end)
 
   it("that goes down in every state of a connection keeps none of them", function()
@@ -178,10 +215,10 @@ describe("a relay that cuts and delays", function()
     local target = assert(neap.listen("tcp://127.0.0.1:0", function(conn)
       for chunk in conn:chunks() do conn:write(chunk) end
     end))
-    local bad = assert(neap.listen("tcp://127.0.0.1:0", function(client)
+    local bad = assert(neap.listen("tcp://127.0.0.1:0", function(from)
       local other = assert(neap.connect(target.address))
-      local back = neap.spawn(relay, other, client)
-      relay(client, other)
+      local back = neap.spawn(relay, other, from)
+      relay(from, other)
       back:join()
       other:close()
     end))

@@ -18,21 +18,21 @@ describe("a pool", function()
     return bytes
   end
 
-  it("P1 has bufs of 16384 bytes unless told otherwise", function()
+  it("P1 has bufs of 16384 bytes unless told otherwise #neighbours #sizes", function()
     assert.equal(16384, capacity(nil, 0))
     assert.equal(16384, capacity({}, 1))
     assert.equal(16384, capacity({ min_size = 0 }, 16384))
     assert.equal(512, capacity({ min_size = 512 }, 1))
   end)
 
-  it("P2 rounds a request up to the minimum's multiples", function()
+  it("P2 rounds a request up to the minimum's multiples #neighbours", function()
     local options = { min_size = 8, classes = false }
     for asked, given in pairs { [0] = 8, 8, 8, 8, 8, 8, 8, 8, 8, 16, [16] = 16, [17] = 24 } do
       assert.equal(given, capacity(options, asked))
     end
   end)
 
-  it("P2 wastes at most a fifth of a buf with size classes", function()
+  it("P2 wastes at most a fifth of a buf with size classes #neighbours", function()
     for _, n in ipairs { 64, 65, 100, 1000, 4000, 4097, 30000, 100001, 1048576 } do
       local given = capacity({ min_size = 1 }, n)
       assert.is_true(given >= n)
@@ -56,7 +56,7 @@ describe("a pool", function()
     pool:close()
   end)
 
-  it("P3 gives the smallest free buf that is large enough", function()
+  it("P3 gives the smallest free buf that is large enough #neighbours #sizes", function()
     local pool = assert(neap.pool { min_size = 64 })
     local allocator = pool:allocator()
     local large, small = allocator:alloc(32768), allocator:alloc(1024)
@@ -73,7 +73,7 @@ describe("a pool", function()
     pool:close()
   end)
 
-  it("P4 counts the bufs ever made, and a reuse is none", function()
+  it("P4 counts the bufs ever made, and a reuse is none #neighbours", function()
     local pool = assert(neap.pool())
     for i = 1, 10 do
       local allocator = pool:allocator()
@@ -89,7 +89,7 @@ describe("a pool", function()
     pool:close()
   end)
 
-  it("P5 keeps no more free bytes than it may", function()
+  it("P5 keeps no more free bytes than it may #neighbours", function()
     local pool = assert(neap.pool { retain = 65536 })
     local slices = {}
     for i = 1, 20 do
@@ -180,7 +180,7 @@ describe("a pool", function()
     pool:close()
   end)
 
-  it("B4 overwrites recycled bufs when told to", function()
+  it("B4 overwrites recycled bufs when told to #neighbours", function()
     local pool = assert(neap.pool { poison = true })
     local allocator = pool:allocator()
     local slice = allocator:copy("a secret")
@@ -195,7 +195,7 @@ describe("a pool", function()
     pool:close()
   end)
 
-  it("gives its free bytes back on request", function()
+  it("gives its free bytes back on request #neighbours #sizes", function()
     local pool = assert(neap.pool())
     local allocator = pool:allocator()
     allocator:alloc(5):release()

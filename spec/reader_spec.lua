@@ -36,7 +36,7 @@ describe("reading from a connection", function()
     finish()
   end)
 
-  it("R2 gives exactly n bytes, views of one buf", function()
+  it("R2 gives exactly n bytes, views of one buf #neighbours", function()
     peer:send("headerpayload")
     local a, b, c = conn:read(6), conn:read(3), conn:read(4)
     assert.equal("header", a:str())
@@ -189,7 +189,8 @@ describe("reading from a connection", function()
     conn:close()
   end)
 
-  it("R12 takes larger bufs for large messages, and usual ones for small messages", function()
+  it("R12 takes larger bufs for large messages, and usual ones for small messages"
+    .. " #neighbours", function()
     local function size_for(bytes)
       peer:send(("x"):rep(bytes))
       local slice = conn:read(bytes)
@@ -371,7 +372,7 @@ describe("a reader over a source", function()
     return reader, function(bytes) parts[#parts + 1] = bytes end, pool
   end
 
-  it("R4 begins again at the front of its buf, unless a slice holds it", function()
+  it("R4 begins again at the front of its buf, unless a slice holds it #neighbours", function()
     local reader, more, pool = reading()
     for _ = 1, 10 do
       more("0123456789")

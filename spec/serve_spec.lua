@@ -80,7 +80,7 @@ describe("and", function()
       assert.equal("hello\nworld\n", peer:recv_exactly(12))
     end)
 
-    it("messages that came together in order, and in one write", function()
+    it("messages that came together in order, and in one write #sizes", function()
       start { handle = echo }
       local peer = helper.dial(server.address)
       local many = {}
@@ -868,6 +868,25 @@ describe("and", function()
       conn:close()
     end)
 
+    it("waits for no more than a message of a peer that is always in the middle of one", function()
+      start { handle = echo }
+      local conn, answers = dial(), 0
+      conn:write("x\nx")
+      local client = helper.task(function()
+        while line_of(conn) do
+          answers = answers + 1
+          conn:write("\nx")
+        end
+      end)
+      helper.turn_until(function() return answers > 100 end)
+      local before = answers
+      assert.is_true(server:stop())
+      client()
+      assert.is_true(answers - before <= 2, answers - before .. " answers since")
+      assert.equal(server:stats().messages, answers)
+      conn:close()
+    end)
+
     it("loses no answer under load", function()
       start { handle = function(message)
         if #message % 3 == 0 then neap.sleep(0) end
@@ -934,7 +953,7 @@ describe("and", function()
     for i = 1, 50 do conns[i]:close() end
   end)
 
-  it("raises for protocols and options that are none", function()
+  it("raises for protocols and options that are none #sizes", function()
     local function serve(protocol, options)
       return function() return (neap.serve("tcp://127.0.0.1:0", protocol, options)) end
     end

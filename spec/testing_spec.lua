@@ -512,7 +512,7 @@ describe("what a function costs", function()
 
   local compiled = jit.status() and it or pending
 
-  compiled("is no garbage and no new buf where it is so", function()
+  compiled("is no garbage and no new buf where it is so #neighbours", function()
     local allocator = neap.pool():allocator()
     assert.equal(0, testing.allocates(0, function() allocator:alloc(64):release() end))
     assert.allocates(0, function() allocator:alloc(64):release() end)

@@ -17,7 +17,8 @@ end
 describe("neap.pins", function()
   helper.watch(before_each, after_each)
 
-  it("names who holds large bufs with small slices, and what detaching would free", function()
+  it("names who holds large bufs with small slices, and what detaching would free"
+    .. " #neighbours", function()
     local pool, kept = neap.pool { min_size = 65536 }, {}
     local allocator = pool:allocator()
     local place
@@ -46,7 +47,8 @@ describe("neap.pins", function()
     fair:release()
   end)
 
-  it("shares a buf out among its slices, and frees nothing that another one holds", function()
+  it("shares a buf out among its slices, and frees nothing that another one holds"
+    .. " #neighbours #sizes", function()
     local allocator = neap.pool():allocator()
     local place = next_line()
     local first, second = allocator:alloc(1000), allocator:alloc(1000)
@@ -78,7 +80,8 @@ end)
 describe("pool:walk", function()
   helper.watch(before_each, after_each)
 
-  it("lists every live buf with its slices, in order, and who else holds it", function()
+  it("lists every live buf with its slices, in order, and who else holds it"
+    .. " #neighbours #sizes", function()
     local pool = neap.pool()
     assert.same({}, pool:walk())
     local allocator = pool:allocator(8)
@@ -109,7 +112,7 @@ describe("pool:walk", function()
     assert.same({}, pool:walk())
   end)
 
-  it("shows the unread bytes of a reader, and what waits to be sent", function()
+  it("shows the unread bytes of a reader, and what waits to be sent #sizes", function()
     local pool = neap.pool()
     local reader = neap.reader(pool, function() return ("x"):rep(1000) end)
     reader:read(10):release()
@@ -129,7 +132,7 @@ describe("pool:walk", function()
     other:close()
   end)
 
-  it("tells of thousands of bufs, and of as many slices", function()
+  it("tells of thousands of bufs, and of as many slices #neighbours #sizes", function()
     local pool, kept = neap.pool(), {}
     local allocator = pool:allocator()
     for i = 1, 3000 do kept[i] = allocator:alloc(16384) end
@@ -146,7 +149,7 @@ describe("pool:walk", function()
     assert.same({}, pool:walk())
   end)
 
-  it("agrees with the counters of payload and of what is pinned", function()
+  it("agrees with the counters of payload and of what is pinned #neighbours #sizes", function()
     local pool = neap.pool()
     local allocator = pool:allocator(10)
     local s = allocator:alloc(100)
@@ -178,7 +181,8 @@ end)
 describe("neap.stats", function()
   helper.watch(before_each, after_each)
 
-  it("has the counters of pools, slices, tasks, connections, the collector and leaks", function()
+  it("has the counters of pools, slices, tasks, connections, the collector and leaks"
+    .. " #sizes", function()
     local before = neap.stats()
     local conn, other = require("neap.testing").pair()
     local waiting = neap.spawn(function() other:read(1):release() end)

@@ -56,7 +56,8 @@ end
 describe("a burst", function()
   helper.watch(before_each, after_each)
 
-  it("W1 of 10,000 × 64 KiB is given back within 5 s, a millisecond at a time", function()
+  it("W1 of 10,000 × 64 KiB is given back within 5 s, a millisecond at a time"
+    .. " #neighbours #sizes", function()
     local pool = assert(neap.pool())
     local steady = pool:allocator():alloc(100)
     collectgarbage() -- the allocator
@@ -108,7 +109,8 @@ end
 describe("calibration", function()
   helper.watch(before_each, after_each)
 
-  it("W2 W5 keeps large bufs where most bytes come in them, however rare they are", function()
+  it("W2 W5 keeps large bufs where most bytes come in them, however rare they are"
+    .. " #neighbours #sizes", function()
     local pool = { handle = assert(neap.pool()) }
     assert.equal(MIB, pool.handle:settings().keep_largest)
     local function traffic()
@@ -125,7 +127,8 @@ describe("calibration", function()
     pool.handle:close()
   end)
 
-  it("W2 W5 drops them, and counts why, where they are few of the bytes, and once they are gone",
+  it("W2 W5 drops them, and counts why, where they are few of the bytes, and once they are gone"
+    .. " #neighbours #sizes",
     function()
       local pool = { handle = assert(neap.pool()) }
       windows(pool, 6, function()
@@ -161,7 +164,8 @@ describe("calibration", function()
     end
   end
 
-  it("W5 raises the cap where what it drops is made again at once, and lowers it after", function()
+  it("W5 raises the cap where what it drops is made again at once, and lowers it after"
+    .. " #neighbours", function()
     local pool = { handle = assert(neap.pool { retain = 8 * MIB }) }
     windows(pool, 2, function() swing(pool) end)
     assert.equal(20 * MIB, pool.handle:settings().retain_now)
@@ -206,7 +210,8 @@ describe("slivers", function()
     return kept
   end
 
-  it("W3 hold at most 8 times what they are, once they were left alone for some turns", function()
+  it("W3 hold at most 8 times what they are, once they were left alone for some turns"
+    .. " #sizes", function()
     local pool = assert(neap.pool { min_size = 64 * KIB })
     local allocator, kept = pool:allocator(), {}
     for i = 1, 2000 do
@@ -236,7 +241,7 @@ describe("slivers", function()
   end)
 
   -- A look at all of them takes 255 turns here, which is how far a slice once counted.
-  it("W3 move however many slots there are", function()
+  it("W3 move however many slots there are #neighbours #sizes", function()
     local run = helper.script([[
       local neap = require("neap")
       local allocator, all = assert(neap.pool()):allocator(), {}
@@ -255,7 +260,7 @@ describe("slivers", function()
     assert.equal("200\n", run.out)
   end)
 
-  it("S11 are moved with their prefixes, and with what they say", function()
+  it("S11 are moved with their prefixes, and with what they say #sizes", function()
     local pool = assert(neap.pool { min_size = 64 * KIB })
     local kept = keep_slivers(pool, 500)
     for _ = 1, 60 do neap.sleep(0) end
@@ -270,7 +275,7 @@ describe("slivers", function()
     pool:close()
   end)
 
-  it("S11 stay where a script has them in hand, and where it was said so", function()
+  it("S11 stay where a script has them in hand, and where it was said so #sizes", function()
     local pool = assert(neap.pool { min_size = 64 * KIB, detach_after = 0 })
     local kept = keep_slivers(pool, 200)
     for _ = 1, 300 do neap.sleep(0) end

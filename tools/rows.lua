@@ -43,7 +43,7 @@ local function names_in(path, half)
   if half == "C" then
     for name in text:gmatch("TEST%(([%w_]+)%)") do names[#names + 1] = name end
   else
-    for name in text:gmatch("%f[%w]it%(\"(.-)\"") do names[#names + 1] = name end
+    for name in text:gmatch("%f[%w]it%(\"(.-)\"") do names[#names + 1] = name:gsub(" #%a+", "") end
   end
   return names
 end

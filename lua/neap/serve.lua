@@ -152,12 +152,18 @@ local function note_part(s, slot, so_far)
   start_sweep(s)
 end
 
+-- Does a message begin though one that began after the stop has been handled? A peer that sends
+-- without a pause is always in the middle of one.
+local function begins_again(s, slot, so_far)
+  return s.ended and so_far > 0 and (s.begun[slot] or 0) >= s.ended
+end
+
 -- ---- handling ----
 
 -- Nothing more can be handled now: more bytes are needed, or none will come.
 local function pause(s, slot, conn, code, unread, so_far)
   if code == AGAIN then
-    if unread > 0 then return note_part(s, slot, so_far) end
+    if unread > 0 and not begins_again(s, slot, so_far) then return note_part(s, slot, so_far) end
     if s.begun[slot] then s.begun[slot] = nil end
     if s.ended then drop(s, slot, conn, "stopped") end
     return
@@ -642,7 +648,7 @@ end
 -- Connections with nothing to do close now, others when they have nothing to do.
 local function begin_stop(s)
   s.listener:close()
-  s.ended = true
+  s.ended = s.ended or C.neap_loop_now(task.loop)
   end_idle_workers(s)
   for slot, conn in pairs(s.conns) do
     if conn and not s.working[slot] and not s.begun[slot] then drop(s, slot, conn, "stopped") end

@@ -72,6 +72,7 @@ static void A2_an_overflow_is_an_error_and_changes_nothing(void **state)
 static void A3_the_tail_left_behind_is_counted_as_waste(void **state)
 {
     (void)state;
+    needs_neighbours();
     start(100, 0);
     struct neap_handle a = slice_alloc(allocator, 40), b = slice_alloc(allocator, 30);
     assert_ptr_equal(buf_of(a), buf_of(b));
@@ -90,6 +91,7 @@ static void A3_the_tail_left_behind_is_counted_as_waste(void **state)
 static void A3_one_larger_than_half_a_buf_gets_its_own_and_the_current_one_stays(void **state)
 {
     (void)state;
+    needs_neighbours();
     start(100, 1);
     struct neap_handle a = slice_alloc(allocator, 59), large = slice_alloc(allocator, 50);
     struct neap_handle b = slice_alloc(allocator, 39), half;
@@ -112,6 +114,8 @@ static void A3_one_larger_than_half_a_buf_gets_its_own_and_the_current_one_stays
 static void A4_the_bound_of_one_is_the_free_of_the_next(void **state)
 {
     (void)state;
+    needs_neighbours();
+    needs_sizes();
     start(0, 7);
     struct neap_handle s[20];
     uint32_t at = 0;
@@ -147,6 +151,7 @@ static void A5_expand_front_has_the_reserve_and_not_a_byte_more(void **state)
 static void A6_an_empty_slice_is_legal_also_at_the_end_of_the_buf(void **state)
 {
     (void)state;
+    needs_neighbours();
     start(100, 0);
     struct neap_handle first = slice_alloc(allocator, 0), all = slice_alloc(allocator, 100);
     struct neap_handle last = slice_alloc(allocator, 0);

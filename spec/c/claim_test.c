@@ -28,6 +28,7 @@ static int release_previous(struct neap_handle slice, struct neap_handle previou
 static void S4_the_prefix_grows_to_take_a_neighbour_and_its_prefix(void **state)
 {
     (void)state;
+    needs_neighbours();
     start(3);
     struct neap_handle a = slice_text(allocator, "aaaa"), b = slice_text(allocator, "bbbb");
     slice_is(b, 7, 10, 14);
@@ -59,6 +60,7 @@ static void gone_without_merging(struct neap_handle slice, struct neap_handle pr
 static void S4_one_that_does_not_end_there_is_released_all_the_same(void **state)
 {
     (void)state;
+    needs_neighbours();
     start(0);
     struct neap_handle second = allocator_make(pool, 0);
     struct neap_handle a = slice_alloc(allocator, 4), b = slice_alloc(allocator, 4);
@@ -78,6 +80,7 @@ static void S4_one_that_does_not_end_there_is_released_all_the_same(void **state
 static void S4_a_prev_cut_to_nothing_from_the_front_still_ends_there(void **state)
 {
     (void)state;
+    needs_neighbours();
     start(2);
     struct neap_handle a = slice_text(allocator, "aaaa"), b = slice_text(allocator, "bbbb");
     assert_int_equal(neap_slice_truncate_front(AT(a), 4), 0);
@@ -90,6 +93,7 @@ static void S4_a_prev_cut_to_nothing_from_the_front_still_ends_there(void **stat
 static void S4_misuse_changes_nothing(void **state)
 {
     (void)state;
+    needs_neighbours();
     start(2);
     struct neap_handle a = slice_text(allocator, "aaaa"), b = slice_text(allocator, "bbbb");
     struct neap_handle gone = slice_text(allocator, "gone");
@@ -323,6 +327,7 @@ static void S10_the_parts_of_a_split_clone_still_overlap(void **state)
 static void S10_a_merge_with_a_clone_still_overlaps(void **state)
 {
     (void)state;
+    needs_neighbours();
     start(0);
     struct neap_handle a = slice_text(allocator, "aaaa"), b = slice_text(allocator, "bbbb");
     struct neap_handle list[] = {a, slice_retain(b)};
@@ -368,6 +373,7 @@ static void S10_the_unread_bytes_of_a_reader_are_a_claim(void **state)
 static void S10_a_view_that_is_kept_overlaps_what_is_read_out_later(void **state)
 {
     (void)state;
+    needs_neighbours();
     start(0);
     struct neap_handle reader, kept, read;
     assert_int_equal(neap_reader_create(AT(pool), 100, &reader), NEAP_OK);
@@ -394,6 +400,7 @@ static void S10_a_view_that_is_kept_overlaps_what_is_read_out_later(void **state
 static void S11_detach_copies_prefix_and_bytes_and_lets_the_large_buf_go(void **state)
 {
     (void)state;
+    needs_neighbours();
     start(8);
     struct neap_handle s = slice_text(allocator, "ABCDEFGHIJ");
     assert_int_equal(neap_slice_expand_front(AT(s), 8), 1);
@@ -420,6 +427,8 @@ static void S11_detach_copies_prefix_and_bytes_and_lets_the_large_buf_go(void **
 static void S11_a_detached_clone_no_longer_overlaps(void **state)
 {
     (void)state;
+    needs_neighbours();
+    needs_sizes();
     start(0);
     struct neap_handle a = slice_text(allocator, "0123456789"), clone = slice_retain(a);
     assert_true(neap_slice_detach(AT(clone)) > 0);
@@ -435,6 +444,8 @@ static void S11_a_detached_clone_no_longer_overlaps(void **state)
 static void S11_detach_that_saves_nothing_changes_nothing(void **state)
 {
     (void)state;
+    needs_neighbours();
+    needs_sizes();
     start(0);
     struct neap_handle large = slice_alloc(allocator, NEAP_BUF_MIN_BYTES), foreign;
     struct neap_handle small = slice_text(allocator, "small");

@@ -42,6 +42,7 @@ static void C1_a_list_of_0_or_1_comes_back_as_it_is(void **state)
 static void C2_five_neighbours_of_4_bytes_with_max_8_give_8_8_4(void **state)
 {
     (void)state;
+    needs_neighbours();
     start(0);
     struct neap_handle list[5];
     static const char *const texts[] = {"0123", "4567", "89ab", "cdef", "ghij"};
@@ -65,6 +66,8 @@ static void C2_five_neighbours_of_4_bytes_with_max_8_give_8_8_4(void **state)
 static void C2_1000_slices_of_1024_with_max_4096_give_250(void **state)
 {
     (void)state;
+    needs_neighbours();
+    needs_sizes();
     start(0);
     static struct neap_handle list[1000];
     static char bytes[1024];
@@ -87,6 +90,7 @@ static void C2_1000_slices_of_1024_with_max_4096_give_250(void **state)
 static void C2_the_merged_slice_keeps_the_prefix_of_the_first(void **state)
 {
     (void)state;
+    needs_neighbours();
     start(0);
     struct neap_handle a = slice_text(allocator, "aaaa"), b = slice_text(allocator, "bbbb");
     assert_int_equal(neap_slice_truncate_front(AT(a), 3), 1);
@@ -171,6 +175,7 @@ static void C2_neighbours_merge_in_whatever_order_they_were_made(void **state)
 static void C2_a_merged_slice_whose_generations_are_used_up_retires(void **state)
 {
     (void)state;
+    needs_neighbours();
     start(0);
     struct neap_handle list[3];
     for (int i = 0; i < 3; i++) list[i] = slice_text(allocator, "text");
@@ -190,6 +195,7 @@ static void C2_a_merged_slice_whose_generations_are_used_up_retires(void **state
 static void C3_slices_with_a_reserve_touch_once_expanded_over_it(void **state)
 {
     (void)state;
+    needs_neighbours();
     start(3);
     struct neap_handle list[] = {slice_text(allocator, "aaaa"), slice_text(allocator, "bbbb")};
     assert_int_equal(coalesce(list, 2, 100), 2);
@@ -262,6 +268,7 @@ static void C4_max_0_does_not_merge_empty_slices(void **state)
 static void C5_a_stale_one_anywhere_consumes_nothing(void **state)
 {
     (void)state;
+    needs_neighbours();
     for (uint32_t bad = 0; bad < 4; bad++) {
         start(0);
         struct neap_handle list[4], as_given[4];
@@ -290,6 +297,7 @@ static void C5_a_stale_one_anywhere_consumes_nothing(void **state)
 static void C5_a_refused_list_can_be_given_again(void **state)
 {
     (void)state;
+    needs_neighbours();
     start(0);
     struct neap_handle a = slice_text(allocator, "aa"), b = slice_text(allocator, "bb");
     struct neap_handle twice[] = {a, b, a}, once[] = {a, b};

@@ -69,6 +69,8 @@ static void E2_a_few_bytes_count_as_the_whole_buf_and_once(void **state)
 static void E2_an_allocator_counts_with_its_current_buf(void **state)
 {
     (void)state;
+    needs_neighbours();
+    needs_sizes();
     start();
     slice_end(alloc(100, 0));
     assert_int_equal(held(), 16384);
@@ -93,6 +95,8 @@ static void lua_s_own_bytes_do_not_count(void **state)
 static void E2_what_is_unread_does_not_count_and_what_was_read_does(void **state)
 {
     (void)state;
+    needs_neighbours();
+    needs_sizes();
     start();
     struct neap_handle reader, slice, kept;
     assert_int_equal(neap_reader_create(AT(pool), MIB, &reader), NEAP_OK);
@@ -114,6 +118,7 @@ static void E2_what_is_unread_does_not_count_and_what_was_read_does(void **state
 static void E2_a_buffer_counts_with_its_pieces_before_and_after_take(void **state)
 {
     (void)state;
+    needs_sizes();
     start();
     struct neap_handle buffer, piece;
     assert_int_equal(neap_buffer_create(AT(pool), &buffer), NEAP_OK);

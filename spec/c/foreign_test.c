@@ -85,6 +85,7 @@ static void S13_the_anchor_comes_back_with_the_last_owner_and_once(void **state)
 static void S13_a_queued_write_is_an_owner(void **state)
 {
     (void)state;
+    needs_sizes();
     static char large[NEAP_WRITE_COPY_BYTES];
     struct neap_handle pool = pool_make(0);
     struct neap_writer writer = {.pool = neap_pool_of(AT(pool))};

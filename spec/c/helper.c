@@ -7,6 +7,7 @@
 #include <sys/mman.h>
 
 #include "base/mem.h"
+#include "base/mode.h"
 #include "base/slots.h"
 
 static uint64_t live_before;
@@ -47,6 +48,23 @@ int test_end(void **state)
     }
     if (pools_open) print_error("pools not ended: %d\n", pools_open);
     return pools_open ? -1 : 0;
+}
+
+/* tools/test counts and lists them: what is behind the colon, and the test's name. */
+static void leave_out(const char *why)
+{
+    print_message("left out: %s\n", why);
+    skip();
+}
+
+void needs_neighbours(void)
+{
+    if (NEAP_MODE_MALLOC) leave_out("needs slices that share a buf, or bufs that are used again");
+}
+
+void needs_sizes(void)
+{
+    if (NEAP_MODE_TINY) leave_out("needs bufs, or limits, of their usual size");
 }
 
 /* ---- pools ---- */

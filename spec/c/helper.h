@@ -23,6 +23,13 @@
 int test_begin(void **state);
 int test_end(void **state);
 
+/* ---- what a mode of the library (src/base/mode.h) cannot pass by its nature ---- */
+
+/* First in a test: it is left out where no two slices share a buf, and none is used again … */
+void needs_neighbours(void);
+/* … or where the contract's constants, or those of its implementation, are tiny. */
+void needs_sizes(void);
+
 /* ---- pools ---- */
 
 /* Exact arithmetic: no size classes. min 0: the default. */

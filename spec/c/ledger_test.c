@@ -93,6 +93,8 @@ static void at_off_nothing_is_watched_and_what_is_forgotten_is_counted(void **st
 static void E2_what_is_forgotten_is_counted_by_the_line_that_made_it(void **state)
 {
     (void)state;
+    needs_neighbours();
+    needs_sizes();
     start(NEAP_LEAKS_ALL);
     uint32_t one = site("one.lua:1 (f)"), two = site("two.lua:2 (g)");
     struct neap_ledger_stats before = totals();
@@ -121,6 +123,7 @@ static void E2_what_is_forgotten_is_counted_by_the_line_that_made_it(void **stat
 static void E2_the_last_holder_of_a_buf_is_charged_with_all_of_it(void **state)
 {
     (void)state;
+    needs_neighbours();
     start(NEAP_LEAKS_ALL);
     uint32_t born = site("pin.lua:1 (f)");
     struct neap_handle first = make(10, born), second = make(10, born);
@@ -221,6 +224,7 @@ static void B3_an_end_is_remembered_with_both_places(void **state)
 static void S3_a_handle_whose_slice_was_taken_is_remembered_too(void **state)
 {
     (void)state;
+    needs_neighbours();
     start(NEAP_LEAKS_ALL);
     uint32_t born = site("taken.lua:1 (f)");
     struct neap_end end;
@@ -263,6 +267,7 @@ static void S3_at_touch_no_handle_is_used_again_and_few_are_watched(void **state
 static void without_memory_a_slice_is_made_all_the_same_and_the_miss_is_counted(void **state)
 {
     (void)state;
+    needs_neighbours();
     start(NEAP_LEAKS_ALL);
     struct neap_handle kept[4000];
     uint64_t missed = totals().missed, live = totals().live;
@@ -302,6 +307,8 @@ static void sites_are_numbers_with_a_text(void **state)
 static void a_walk_lists_slices_and_bufs(void **state)
 {
     (void)state;
+    needs_neighbours();
+    needs_sizes();
     start(NEAP_LEAKS_ALL);
     uint32_t born = site("walk.lua:1 (f)");
     struct neap_handle small = make(10, born), rest = make(5000, born);

@@ -82,6 +82,8 @@ static uint64_t held(void)
 static void P7_readers_wait_at_the_soft_limit_and_go_on_in_their_order(void **state)
 {
     (void)state;
+    needs_neighbours();
+    needs_sizes();
     start(256 * KIB, 64 * KIB, 8);
     for (int i = 0; i < 4; i++) assert_int_equal(come(i, 1, 100), 100);
     for (int i = 4; i < 8; i++) assert_int_equal(come(i, 1, 100), NEAP_E_LIMIT);
@@ -111,6 +113,7 @@ static void P7_readers_wait_at_the_soft_limit_and_go_on_in_their_order(void **st
 static void P7_who_was_woken_and_reads_no_more_stops_nobody(void **state)
 {
     (void)state;
+    needs_sizes();
     start(256 * KIB, 16 * KIB, 3);
     assert_int_equal(come(0, 1, 1), 1);
     assert_int_equal(come(1, 1, 1), NEAP_E_LIMIT);
@@ -129,6 +132,7 @@ static void P7_who_was_woken_and_reads_no_more_stops_nobody(void **state)
 static void P7_a_reader_without_a_source_that_waits_is_told(void **state)
 {
     (void)state;
+    needs_sizes();
     start(256 * KIB, 16 * KIB, 2);
     at(1)->fill = NULL;
     assert_int_equal(come(0, 1, 1), 1);
@@ -140,6 +144,7 @@ static void P7_a_reader_without_a_source_that_waits_is_told(void **state)
 static void P7_a_pool_too_small_for_what_is_read_at_once_says_so(void **state)
 {
     (void)state;
+    needs_sizes();
     start(256 * KIB, 0, 0);
     struct neap_pool *p = neap_pool_of(AT(pool));
     assert_int_equal(p->reserve, 32 * KIB);
@@ -155,6 +160,7 @@ static void P7_a_pool_too_small_for_what_is_read_at_once_says_so(void **state)
 static void P7_the_reserve_is_for_readers_alone(void **state)
 {
     (void)state;
+    needs_sizes();
     start(256 * KIB, 0, 0);
     struct neap_pool *p = neap_pool_of(AT(pool));
     struct neap_buf *bufs[16];
@@ -170,6 +176,8 @@ static void P7_the_reserve_is_for_readers_alone(void **state)
 static void P7_half_read_messages_are_ended_in_the_reserve_one_at_a_time(void **state)
 {
     (void)state;
+    needs_neighbours();
+    needs_sizes();
     start(256 * KIB, 192 * KIB, 12);
     for (int i = 0; i < 12; i++) assert_int_equal(come(i, MAX_READ, 16 * KIB), 16 * KIB);
     struct neap_handle s[12];
@@ -198,6 +206,7 @@ static void P7_half_read_messages_are_ended_in_the_reserve_one_at_a_time(void **
 static void P7_what_was_read_beyond_the_message_goes_back_with_its_reader(void **state)
 {
     (void)state;
+    needs_sizes();
     start(256 * KIB, 16 * KIB, 2);
     assert_int_equal(come(0, 10, 16 * KIB), 16 * KIB);
     assert_int_equal(come(0, MAX_READ + 100, 1000), 1000);
@@ -220,6 +229,7 @@ static void P7_what_was_read_beyond_the_message_goes_back_with_its_reader(void *
 static void P7_a_chosen_reader_that_closes_gives_all_back(void **state)
 {
     (void)state;
+    needs_sizes();
     start(256 * KIB, 16 * KIB, 1);
     assert_int_equal(come(0, 10, 16 * KIB), 16 * KIB);
     assert_int_equal(come(0, MAX_READ + 1, 10), 10);
@@ -233,6 +243,7 @@ static void P7_a_chosen_reader_that_closes_gives_all_back(void **state)
 static void P7_a_limit_that_sinks_keeps_what_is_live_and_adds_nothing(void **state)
 {
     (void)state;
+    needs_sizes();
     start(0, 0, 0);
     struct neap_pool *p = neap_pool_of(AT(pool));
     struct neap_buf *bufs[10], *more;
@@ -253,6 +264,8 @@ static void P7_a_limit_that_sinks_keeps_what_is_live_and_adds_nothing(void **sta
 static void P7_an_account_pauses_its_reader_alone_until_its_bufs_go(void **state)
 {
     (void)state;
+    needs_neighbours();
+    needs_sizes();
     start(0, 0, 2);
     assert_int_equal(neap_account_open(at(0), 48 * KIB), NEAP_OK);
     struct neap_handle s[3];
@@ -280,6 +293,7 @@ static void P7_an_account_pauses_its_reader_alone_until_its_bufs_go(void **state
 static void P7_R11_many_readers_under_a_small_limit_all_get_all_their_bytes(void **state)
 {
     (void)state;
+    needs_neighbours();
     enum { LIMIT = 256 * KIB, MESSAGES = 30, KEPT = 10 };
     struct random random = {5};
     start_with(KIB, LIMIT, 0, READERS);

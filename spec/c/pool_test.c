@@ -39,6 +39,7 @@ static int try_take(size_t size)
 static void P1_minimum_0_is_16384(void **state)
 {
     (void)state;
+    needs_sizes();
     pool = pool_make(0);
     assert_int_equal(capacity_for(0), 16384);
     assert_int_equal(capacity_for(1), 16384);
@@ -103,6 +104,8 @@ static void P2_options_out_of_range_are_refused(void **state)
 static void P3_a_large_enough_free_buf_is_reused(void **state)
 {
     (void)state;
+    needs_neighbours();
+    needs_sizes();
     pool = pool_make(8);
     struct neap_buf *small = take(24), *large = take(100 * KIB);
     neap_buf_release(large);
@@ -123,6 +126,8 @@ static void P3_a_large_enough_free_buf_is_reused(void **state)
 static void P3_1000_free_bufs_that_are_too_small_are_not_walked(void **state)
 {
     (void)state;
+    needs_neighbours();
+    needs_sizes();
     pool = pool_make(8);
     static struct neap_buf *bufs[1000];
     for (int i = 0; i < 1000; i++) bufs[i] = take(32);
@@ -144,6 +149,8 @@ static void P3_1000_free_bufs_that_are_too_small_are_not_walked(void **state)
 static void P3_a_small_request_leaves_a_free_buf_above_four_times_its_size(void **state)
 {
     (void)state;
+    needs_neighbours();
+    needs_sizes();
     struct neap_pool_options options = {.classes = true};
     pool = pool_make_with(&options);
     neap_buf_release(take(80 * KIB));
@@ -159,6 +166,7 @@ static void P3_a_small_request_leaves_a_free_buf_above_four_times_its_size(void 
 static void P4_memory_is_not_zeroed_on_reuse(void **state)
 {
     (void)state;
+    needs_neighbours();
     pool = pool_make(0);
     struct neap_buf *buf = take(0);
     memset(buf->mem, 'x', buf->capacity);
@@ -184,6 +192,8 @@ static void burst(uint32_t count, uint32_t size)
 static void P5_free_bytes_are_capped_and_decay_after_a_burst(void **state)
 {
     (void)state;
+    needs_neighbours();
+    needs_sizes();
     struct neap_pool_options options = {.classes = true};
     pool = pool_make_with(&options);
     neap_pool_decay(AT(pool), 1000, 1e12);
@@ -203,6 +213,7 @@ static void P5_free_bytes_are_capped_and_decay_after_a_burst(void **state)
 static void P5_decay_keeps_what_is_used_and_its_budget(void **state)
 {
     (void)state;
+    needs_neighbours();
     struct neap_pool_options options = {.retain = 10 * MIB};
     pool = pool_make_with(&options);
     burst(640, 16 * KIB);
@@ -226,6 +237,8 @@ static void P5_decay_keeps_what_is_used_and_its_budget(void **state)
 static void P6_a_closed_pool_refuses_and_its_slices_stay(void **state)
 {
     (void)state;
+    needs_neighbours();
+    needs_sizes();
     pool = pool_make(0);
     struct neap_handle allocator = allocator_make(pool, 0);
     struct neap_handle s = slice_text(allocator, "bytes"), none;
@@ -276,6 +289,8 @@ static void P6_an_allocator_or_reader_keeps_the_pool_open(void **state)
 static void P7_the_limit_is_never_exceeded_by_a_byte(void **state)
 {
     (void)state;
+    needs_neighbours();
+    needs_sizes();
     struct neap_pool_options options = {.min_size = 8, .limit = 1000};
     pool = pool_make_with(&options);
     struct neap_buf *a = take(600), *b = take(400);
@@ -318,6 +333,8 @@ static void P7_the_limit_is_never_exceeded_by_a_byte(void **state)
 static void W2_a_buf_above_the_largest_class_is_not_kept(void **state)
 {
     (void)state;
+    needs_neighbours();
+    needs_sizes();
     struct neap_pool_options options = {.classes = true};
     pool = pool_make_with(&options);
     neap_buf_release(take(MIB + 1));
@@ -389,6 +406,8 @@ static uint32_t keep_largest(void)
 static void W2_W5_what_is_kept_follows_the_bytes_unless_it_is_fixed(void **state)
 {
     (void)state;
+    needs_neighbours();
+    needs_sizes();
     for (int fixed = 0; fixed < 2; fixed++) {
         struct neap_pool_options options = {.classes = true, .fixed = fixed};
         pool = pool_make_with(&options);
@@ -414,6 +433,7 @@ static void W2_W5_what_is_kept_follows_the_bytes_unless_it_is_fixed(void **state
 static void W5_the_cap_rises_where_what_it_drops_is_made_again(void **state)
 {
     (void)state;
+    needs_neighbours();
     struct neap_pool_options options = {.classes = true, .retain = 4 * MIB};
     pool = pool_make_with(&options);
     struct neap_pool_settings settings;
@@ -436,6 +456,7 @@ static void W5_the_cap_rises_where_what_it_drops_is_made_again(void **state)
 static void B4_a_recycled_buf_is_overwritten(void **state)
 {
     (void)state;
+    needs_neighbours();
     struct neap_pool_options options = {.min_size = 256, .poison = true};
     pool = pool_make_with(&options);
     struct neap_buf *buf = take(0), *kept = take(0);

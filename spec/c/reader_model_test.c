@@ -109,6 +109,12 @@ static void more(void)
 {
     uint32_t n = 1 + random_below(&rng, random_below(&rng, 4) ? 12 : 200);
     if (n > input_size - fed) n = input_size - fed;
+    if (n > MAX_READ + NEAP_BUF_MIN_BYTES - (fed - out))
+        n = MAX_READ + NEAP_BUF_MIN_BYTES - (fed - out);
+    if (n == 0) { /* the reader is full */
+        CHECK(neap_reader_feed(AT(reader), input, 1) == NEAP_E_LIMIT);
+        return;
+    }
     if (random_below(&rng, 3) == 0) {
         char *part = guard_copy(input + fed, n);
         CHECK(neap_reader_feed(AT(reader), part, n) == (int)n);

@@ -115,6 +115,7 @@ static void R1_a_reader_without_buffered_bytes_holds_no_buf(void **state)
 static void R1_10000_idle_readers_hold_next_to_nothing(void **state)
 {
     (void)state;
+    needs_neighbours();
     enum { COUNT = 10000 };
     static struct neap_handle readers[COUNT];
     pool = pool_make(0);
@@ -135,6 +136,7 @@ static void R1_10000_idle_readers_hold_next_to_nothing(void **state)
 static void R4_the_only_holder_begins_again_at_the_front_of_the_same_buf(void **state)
 {
     (void)state;
+    needs_neighbours();
     start();
     const uint8_t *front = room_for(1).at;
     for (int i = 0; i < 100; i++) {
@@ -170,6 +172,7 @@ static void R4_bytes_that_a_slice_holds_are_not_written_over(void **state)
 static void R2_read_gives_exactly_n_bytes_in_place(void **state)
 {
     (void)state;
+    needs_neighbours();
     start();
     struct neap_room room = room_for(1);
     memcpy(room.at, "headerpayload", 13);
@@ -424,6 +427,7 @@ static void R10_a_read_above_the_limit_is_oversized_at_once(void **state)
 static void R10_at_the_limit_of_unread_bytes_no_room_is_given_until_some_are_read(void **state)
 {
     (void)state;
+    needs_sizes();
     enum { MOST = 1000 + NEAP_BUF_MIN_BYTES };
     start_with(0, 1000);
     struct neap_room room;
@@ -446,6 +450,7 @@ static void R10_at_the_limit_of_unread_bytes_no_room_is_given_until_some_are_rea
 static void R10_only_reading_moves_unread_bytes(void **state)
 {
     (void)state;
+    needs_neighbours();
     start();
     feed("0123456789");
     reads(2, "01");

@@ -254,6 +254,7 @@ static void S3_a_handle_stays_stale_over_5000_further_slices(void **state)
 static void S3_a_slice_that_was_taken_is_stale_for_who_had_it(void **state)
 {
     (void)state;
+    needs_neighbours();
     start(0);
     other = slice_text(allocator, "other");
     struct neap_handle a = slice_text(allocator, "aaaa"), b = slice_text(allocator, "bbbb");
@@ -309,6 +310,7 @@ static void S1_no_write_reaches_past_the_bound(void **state)
 static void S1_a_fresh_slice_has_its_free_prefix_and_the_bytes_behind_it(void **state)
 {
     (void)state;
+    needs_neighbours();
     start(6);
     struct neap_handle s = slice_alloc(allocator, 10);
     slice_is(s, 0, 6, 16);
@@ -325,6 +327,7 @@ static void S1_a_fresh_slice_has_its_free_prefix_and_the_bytes_behind_it(void **
 static void B1_the_buf_goes_back_with_its_last_holder_whatever_the_order(void **state)
 {
     (void)state;
+    needs_neighbours();
     static const int orders[6][3] = {{0, 1, 2}, {0, 2, 1}, {1, 0, 2},
                                      {1, 2, 0}, {2, 0, 1}, {2, 1, 0}};
     for (int o = 0; o < 6; o++) {
@@ -347,6 +350,7 @@ static void B1_the_buf_goes_back_with_its_last_holder_whatever_the_order(void **
 static void B1_every_slice_of_a_buf_counts(void **state)
 {
     (void)state;
+    needs_neighbours();
     start(0);
     struct neap_handle s = slice_alloc(allocator, 8);
     const struct neap_buf *buf = neap_slice_of(AT(s))->buf;
@@ -366,6 +370,7 @@ static void B1_every_slice_of_a_buf_counts(void **state)
 static void B2_a_failed_slicing_leaves_everything_as_it_was(void **state)
 {
     (void)state;
+    needs_neighbours();
     start(3);
     struct neap_handle s = slice_alloc(allocator, 8), front = {77, 78};
     const struct neap_buf *buf = neap_slice_of(AT(s))->buf;
@@ -384,6 +389,7 @@ static void B2_a_failed_slicing_leaves_everything_as_it_was(void **state)
 static void B3_a_second_release_is_counted_and_harmless(void **state)
 {
     (void)state;
+    needs_neighbours();
     start(0);
     struct neap_handle a = slice_text(allocator, "aaaa"), b = slice_text(allocator, "bbbb");
     const struct neap_buf *buf = neap_slice_of(AT(a))->buf;
@@ -405,6 +411,8 @@ static void B3_a_second_release_is_counted_and_harmless(void **state)
 static void B3_no_buf_is_handed_out_twice_after_double_releases(void **state)
 {
     (void)state;
+    needs_neighbours();
+    needs_sizes();
     pool = pool_make(64);
     struct neap_handle s[8];
     for (int round = 0; round < 3; round++) {
@@ -427,6 +435,7 @@ static void B3_no_buf_is_handed_out_twice_after_double_releases(void **state)
 static void S2_free_entire_prefix_sets_free_to_0(void **state)
 {
     (void)state;
+    needs_neighbours();
     start(2);
     struct neap_handle a = slice_alloc(allocator, 8), b = slice_text(allocator, "bytes");
     slice_end(a);
@@ -444,6 +453,7 @@ static void S2_free_entire_prefix_sets_free_to_0(void **state)
 static void S2_a_live_slice_in_the_region_refuses_it_and_nothing_changes(void **state)
 {
     (void)state;
+    needs_neighbours();
     for (int which = 0; which < 3; which++) { /* each of three before it, alone */
         start(2);
         struct neap_handle s[4];
@@ -465,6 +475,7 @@ static void S2_a_live_slice_in_the_region_refuses_it_and_nothing_changes(void **
 static void S2_a_prefix_of_another_slice_counts_as_occupied(void **state)
 {
     (void)state;
+    needs_neighbours();
     start(0);
     struct neap_handle a = slice_alloc(allocator, 4), b = slice_alloc(allocator, 4);
     assert_int_equal(neap_slice_truncate_front(AT(a), 4), 0);
@@ -515,6 +526,7 @@ static void S5_truncate_front_keeps_the_prefix_and_drops_all_beyond_the_size(voi
 static void S6_expand_front_past_the_headroom_changes_nothing(void **state)
 {
     (void)state;
+    needs_neighbours();
     start(8);
     slice_end(slice_alloc(allocator, 100)); /* room in the buf that is not the slice's */
     struct neap_handle s = slice_text(allocator, "bytes");
@@ -538,6 +550,7 @@ static void S6_expand_front_past_the_headroom_changes_nothing(void **state)
 static void S6_expand_front_by_0_is_true_on_any_live_slice(void **state)
 {
     (void)state;
+    needs_neighbours();
     start(0);
     struct neap_handle a = slice_alloc(allocator, 4), empty = slice_alloc(allocator, 0);
     struct neap_handle clone = slice_retain(a), foreign;

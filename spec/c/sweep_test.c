@@ -50,6 +50,8 @@ static void finish(void)
 static void W3_held_is_at_most_8_times_what_is_referenced_once_they_rest(void **state)
 {
     (void)state;
+    needs_neighbours();
+    needs_sizes();
     start(AFTER);
     make_slivers();
     assert_int_equal(pool_stats(pool).bytes_live, COUNT * BUF);
@@ -84,6 +86,8 @@ static void S11_what_moved_by_itself_is_as_before_with_its_prefix(void **state)
 static void S11_nothing_moves_before_its_turns_or_after_a_touch(void **state)
 {
     (void)state;
+    needs_neighbours();
+    needs_sizes();
     start(AFTER);
     make_slivers();
     turns(AFTER);
@@ -111,6 +115,8 @@ static void S11_nothing_moves_in_a_pool_that_was_not_told_to(void **state)
 static void S11_a_buf_that_others_use_stays(void **state)
 {
     (void)state;
+    needs_neighbours();
+    needs_sizes();
     start(AFTER);
     make_slivers();
     struct neap_handle reader, buffer, allocator = allocator_make(pool, 0);
@@ -147,6 +153,7 @@ static void S11_a_buf_that_others_use_stays(void **state)
 static void S11_S10_several_slices_of_one_buf_move_together(void **state)
 {
     (void)state;
+    needs_neighbours();
     start(AFTER);
     make_slivers();
     struct neap_handle clone = slice_retain(slivers[0]);
@@ -172,6 +179,8 @@ static void S11_S10_several_slices_of_one_buf_move_together(void **state)
 static void C2_S4_slices_that_moved_join_and_claim_with_the_right_bytes(void **state)
 {
     (void)state;
+    needs_neighbours();
+    needs_sizes();
     start(AFTER);
     make_slivers();
     struct neap_handle all[COUNT];
@@ -200,6 +209,8 @@ static void C2_S4_slices_that_moved_join_and_claim_with_the_right_bytes(void **s
 static void S11_a_full_pool_moves_them_after_one_turn(void **state)
 {
     (void)state;
+    needs_neighbours();
+    needs_sizes();
     struct neap_pool_options options = {.min_size = BUF,
                                         .classes = true,
                                         .detach_after = 200,

@@ -162,6 +162,7 @@ static void a_view_stays_true_while_more_bytes_come(void **state)
 static void S10_a_retained_view_overlaps_what_is_unread_and_what_is_read(void **state)
 {
     (void)state;
+    needs_neighbours();
     start("12345678");
     struct neap_view v = peek(4);
     struct neap_handle kept, read;

@@ -28,7 +28,8 @@ struct model_pool *choose_pool(struct neap_handle *handle)
 
 uint32_t pool_rounds(const struct model_pool *pool, uint32_t size)
 {
-    uint64_t unit = pool->options.min_size > 0 ? (uint64_t)pool->options.min_size : 16384;
+    uint64_t unit =
+        pool->options.min_size > 0 ? (uint64_t)pool->options.min_size : NEAP_BUF_MIN_BYTES;
     uint64_t rounded = size ? (size + unit - 1) / unit * unit : unit;
     return rounded <= 1073741824 ? (uint32_t)rounded : 0;
 }
@@ -139,6 +140,7 @@ static void allocator_create(void)
 static bool wants_own_buf(const struct model_allocator *a, uint32_t size)
 {
     bool classes = a->pool->options.classes;
+    if (NEAP_MODE_MALLOC) return true;
     if (!a->buf) return classes && size > neap_pool_rounded(a->pool->real, 0);
     if (size > a->capacity / 2) return true;
     return classes && a->capacity - a->cursor > a->capacity / 8;

@@ -12,7 +12,7 @@ __asm__(".section .rodata\n"
         ".global neap_header_text\n"
         ".hidden neap_header_text\n"
         "neap_header_text:\n"
-        ".incbin \"src/neap.h\"\n"
+        ".incbin \"" NEAP_HEADER "\"\n" /* src/neap.h, but in the tiny mode */
         ".byte 0\n"
         ".previous\n");
 

@@ -7,19 +7,7 @@
 
 #include <stddef.h>
 
-/* A build for tests may be harsher than a program needs (make modes):
- *   NEAP_MODE_POISON   freed bufs are overwritten, whatever the pool's options say
- *   NEAP_MODE_GUARD    each buf has pages of its own, which nobody can touch while it is free
- *   NEAP_MODE_COLLECT  a step of Lua's collector is due at every allocation */
-#ifndef NEAP_MODE_POISON
-#define NEAP_MODE_POISON 0
-#endif
-#ifndef NEAP_MODE_GUARD
-#define NEAP_MODE_GUARD 0
-#endif
-#ifndef NEAP_MODE_COLLECT
-#define NEAP_MODE_COLLECT 0
-#endif
+#include "base/mode.h"
 
 #if defined(__SANITIZE_ADDRESS__)
 #define NEAP_ASAN 1

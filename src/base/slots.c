@@ -6,7 +6,7 @@
 #include "base/panic.h"
 #include "base/poison.h"
 
-enum { GROW_BYTES = 64 * 1024 }; /* memory made usable at a time */
+enum { GROW_BYTES = NEAP_TINY(64 * 1024, 16384) }; /* memory made usable at a time */
 
 static bool reserve(struct neap_slots *t)
 {

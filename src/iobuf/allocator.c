@@ -62,11 +62,11 @@ static int cut_own_buf(struct neap_allocator *a, uint32_t size, struct neap_hand
 {
     struct neap_buf *buf;
     struct neap_pool *pool = a->pool;
-    int result =
-        pool->classes ? neap_pool_take_small(pool, size, &buf) : neap_pool_take(pool, size, &buf);
+    bool exact = pool->classes || NEAP_MODE_MALLOC;
+    int result = exact ? neap_pool_take_small(pool, size, &buf) : neap_pool_take(pool, size, &buf);
     if (result < 0) return result;
     struct neap_slice *s = neap_slice_make(buf, 0, a->reserve, size);
-    uint32_t rounded = pool->classes ? buf->capacity : neap_pool_rounded(pool, size);
+    uint32_t rounded = exact ? buf->capacity : neap_pool_rounded(pool, size);
     neap_buf_release(buf); /* the slice, if there is one, has its own count */
     if (!s) return NEAP_E_MEMORY;
     pool->stats.bytes_wasted += rounded - size;
@@ -101,6 +101,7 @@ static inline int cut_next(struct neap_allocator *a, uint32_t size, struct neap_
 /* Or shall the next buf begin with it? */
 static bool wants_own_buf(const struct neap_allocator *a, uint32_t size)
 {
+    if (NEAP_MODE_MALLOC) return true;
     if (!a->buf) return a->pool->classes && size > a->pool->min_size;
     if (size > a->capacity / 2) return true;
     return a->pool->classes && a->capacity - a->cursor > a->capacity / TAIL_PART;

@@ -248,6 +248,15 @@ int neap_buffer_set(uint32_t slot, uint32_t gen, uint32_t offset, int number, do
 
 /* ---- the end ---- */
 
+static int hand_out(struct neap_slice *piece)
+{
+    struct neap_handle handle = neap_slice_handle(piece);
+    int wishes = neap_slice_born(piece);
+    if (NEAP_MODE_MALLOC)
+        neap_slice_detach(handle.slot, handle.gen); /* or it stays, with its room */
+    return 1 + wishes;
+}
+
 int neap_buffer_take(uint32_t slot, uint32_t gen, struct neap_handle *handle)
 {
     struct neap_buffer *b = buffer_of(slot, gen);
@@ -255,7 +264,7 @@ int neap_buffer_take(uint32_t slot, uint32_t gen, struct neap_handle *handle)
     while (b->first) {
         struct neap_slice *piece = pop_piece(b);
         *handle = neap_slice_handle(piece);
-        if (neap_slice_bytes_count(piece)) return 1 + neap_slice_born(piece);
+        if (neap_slice_bytes_count(piece)) return hand_out(piece);
         neap_slice_end(piece, NEAP_DROPPED); /* a buf that reset() kept */
     }
     return 0;

@@ -8,8 +8,8 @@
 
 enum {
     GROUPS_MAX = 1 << 16,
-    GROUP_HEADS = 4096, /* of the chains that a group is searched in */
-    ENDS = 1 << 16,     /* ends of slices that are remembered */
+    GROUP_HEADS = NEAP_TINY(4096, 4), /* of the chains that a group is searched in */
+    ENDS = 1 << 16,                   /* ends of slices that are remembered */
 };
 
 _Static_assert(NEAP_SLICES_MAX < (int)NEAP_TRACK_KEPT, "NEAP_TRACK_KEPT is the number of no track");

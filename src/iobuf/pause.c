@@ -6,9 +6,9 @@
 #include "iobuf/collector.h"
 
 enum {
-    WITHOUT_BYTES,       /* the queues of a pool: of readers with nothing unread, … */
-    HALF_READ,           /* … and of those in the middle of a message */
-    WAKE_READERS = 1024, /* in one turn */
+    WITHOUT_BYTES, /* the queues of a pool: of readers with nothing unread, … */
+    HALF_READ,     /* … and of those in the middle of a message */
+    WAKE_READERS = NEAP_TINY(1024, 2), /* in one turn */
     ACCOUNTS_MAX = 1 << 21
 };
 

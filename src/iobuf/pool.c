@@ -8,11 +8,11 @@
 #include "iobuf/slab.h"
 
 enum {
-    RETAIN_BYTES = 64 << 20, /* default cap on free bytes */
-    SOFT_PART = 4,           /* of a limit that is left to others where readers pause */
-    RESERVE_PART = 4,        /* of a limit that the reserve may be at most */
+    RETAIN_BYTES = NEAP_TINY(64 << 20, 4 * NEAP_BUF_MIN_BYTES), /* default cap on free bytes */
+    SOFT_PART = 4,    /* of a limit that is left to others where readers pause */
+    RESERVE_PART = 4, /* of a limit that the reserve may be at most */
     POISON_BYTE = 0xdb,
-    LOOK_AT = 8,                          /* free bufs of one bin that a request looks at */
+    LOOK_AT = NEAP_TINY(8, 2),            /* free bufs of one bin that a request looks at */
     REUSE_CLASSES = 2 * NEAP_CLASS_STEPS, /* a free buf serves requests down to a fourth of it */
 };
 
@@ -174,7 +174,8 @@ static int take_rounded(struct neap_pool *pool, uint32_t size, bool classes, uin
 
 static uint32_t class_rounded(size_t size)
 {
-    return size <= NEAP_CLASS_MAX_BYTES ? neap_class_bytes(neap_class_above(size)) : (uint32_t)size;
+    if (size > NEAP_CLASS_MAX_BYTES || NEAP_MODE_MALLOC) return (uint32_t)size;
+    return neap_class_bytes(neap_class_above(size));
 }
 
 uint32_t neap_pool_rounded(const struct neap_pool *pool, size_t size)
@@ -250,7 +251,7 @@ static __attribute__((noinline)) void put_other(struct neap_pool *pool, struct n
     if (pool->closed) {
         drop(pool, buf, &pool->stats.dropped_closed);
         maybe_destroy(pool);
-    } else if (buf->capacity > pool->keep_largest) {
+    } else if (buf->capacity > pool->keep_largest || NEAP_MODE_MALLOC) {
         drop(pool, buf, &pool->stats.dropped_large);
     } else if (!pool->cap) {
         drop(pool, buf, &pool->stats.dropped_trim);
@@ -274,7 +275,8 @@ void neap_pool_put(struct neap_buf *buf)
     pool->put_count++;
     bool keep =
         buf->capacity <= pool->keep_largest && pool->stats.bytes_free + buf->capacity <= pool->cap;
-    if (__builtin_expect(pool->closed || pool->poison || !keep || buf->account, 0)) {
+    if (__builtin_expect(pool->closed || pool->poison || !keep || buf->account, 0) ||
+        NEAP_MODE_MALLOC) {
         put_other(pool, buf);
         return;
     }

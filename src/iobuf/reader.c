@@ -315,10 +315,23 @@ struct neap_slice *neap_reader_take(struct neap_reader *r, uint32_t n)
     return s;
 }
 
+/* In that mode what is read has a buf of its own, of just its size, as all slices; or it stays
+ * where it lies. */
+static struct neap_buf *copy_out(const struct neap_reader *r, uint32_t n)
+{
+    struct neap_buf *buf;
+    if (!NEAP_MODE_MALLOC || neap_pool_take_small(r->pool, n, &buf) < 0) return NULL;
+    memcpy(buf->mem, r->buf->mem + r->start, n);
+    return buf;
+}
+
 /* A slice of the first n unread bytes; `skip` more behind it are consumed with it. */
 static int cut(struct neap_reader *r, uint32_t n, uint32_t skip, struct neap_handle *handle)
 {
-    struct neap_slice *s = neap_slice_make(r->buf, r->start, r->start, r->start + n);
+    struct neap_buf *own = copy_out(r, n);
+    uint32_t at = own ? 0 : r->start;
+    struct neap_slice *s = neap_slice_make(own ? own : r->buf, at, at, at + n);
+    if (own) neap_buf_release(own); /* the slice, if there is one, has its own count */
     if (!s) return NEAP_E_MEMORY;
     consume(r, n + skip);
     *handle = neap_slice_handle(s);

@@ -6,8 +6,8 @@
 
 enum {
     SLAB_BYTES = 1 << 20,
-    SLAB_MIN_BUFS = 16,
-    SLAB_MAX_BUFS = 1024,
+    SLAB_MIN_BUFS = NEAP_TINY(16, 4),
+    SLAB_MAX_BUFS = NEAP_TINY(1024, 4),
 };
 
 /* Class 0 is NEAP_CLASS_MIN_BYTES; class 4k + j is 64 * 2^k * (4 + j) / 4. */
@@ -37,7 +37,8 @@ _Static_assert(NEAP_CLASS_MIN_BYTES == 64, "neap_class_below() counts doublings 
 
 static uint32_t bufs_of(uint32_t capacity, bool classes)
 {
-    if (!classes || capacity > NEAP_CLASS_MAX_BYTES || NEAP_MODE_GUARD) return 1;
+    bool alone = NEAP_MODE_GUARD || NEAP_MODE_MALLOC;
+    if (!classes || capacity > NEAP_CLASS_MAX_BYTES || alone) return 1;
     uint32_t count = SLAB_BYTES / capacity;
     if (count < SLAB_MIN_BUFS) return SLAB_MIN_BUFS;
     return count > SLAB_MAX_BUFS ? SLAB_MAX_BUFS : count;
@@ -46,6 +47,20 @@ static uint32_t bufs_of(uint32_t capacity, bool classes)
 static size_t pages(size_t bytes)
 {
     return (bytes + NEAP_MEM_PAGE - 1) / NEAP_MEM_PAGE * NEAP_MEM_PAGE;
+}
+
+static void get_memory(struct neap_slab *slab, size_t bytes)
+{
+    slab->mem_bytes = NEAP_MODE_MALLOC ? bytes : pages(bytes);
+    slab->mem = NEAP_MODE_MALLOC ? neap_mem_calloc(1, bytes) : neap_mem_map(slab->mem_bytes);
+}
+
+static void give_memory(struct neap_slab *slab)
+{
+    if (NEAP_MODE_MALLOC)
+        neap_mem_free(slab->mem);
+    else
+        neap_mem_unmap(slab->mem, slab->mem_bytes);
 }
 
 static void list_roomy(struct neap_slab *slab)
@@ -90,7 +105,7 @@ static void destroy(struct neap_slab *slab)
     if (slab->listed) unlist_roomy(slab);
     leave(slab);
     neap_unpoison(slab->mem, slab->mem_bytes);
-    neap_mem_unmap(slab->mem, slab->mem_bytes);
+    give_memory(slab);
     neap_mem_free(slab);
 }
 
@@ -100,8 +115,7 @@ static struct neap_slab *create(struct neap_pool *pool, uint32_t capacity, bool 
     struct neap_slab *slab =
         neap_mem_calloc(1, sizeof *slab + (size_t)count * sizeof(struct neap_buf));
     if (!slab) return NULL;
-    slab->mem_bytes = pages((size_t)capacity * count);
-    slab->mem = neap_mem_map(slab->mem_bytes);
+    get_memory(slab, (size_t)capacity * count);
     if (!slab->mem) {
         neap_mem_free(slab);
         return NULL;

@@ -6,11 +6,11 @@
 #include "base/poison.h"
 
 enum {
-    BEGIN_BYTES = 1 << 17, /* live in a pool, before it is worth a look */
-    BEGIN_TIMES = 4,       /* what its slices stand for, as much as that must be live */
-    WASTE_TIMES = 8,       /* the same for one buf */
-    LOOK_SLICES = 4096,    /* in one turn */
-    MOVE_SLICES = 512,
+    BEGIN_BYTES = 1 << 17,            /* live in a pool, before it is worth a look */
+    BEGIN_TIMES = 4,                  /* what its slices stand for, as much as that must be live */
+    WASTE_TIMES = 8,                  /* the same for one buf */
+    LOOK_SLICES = NEAP_TINY(4096, 8), /* in one turn */
+    MOVE_SLICES = NEAP_TINY(512, 2),
     MOVE_BYTES = 128 << 10,
     MOVE_US = NEAP_MODE_SLOW ? 400000 : 400, /* moving ends after this, but for one buf */
     REST_TURNS = 64 /* after a look at all slices that found nothing to move */

@@ -18,7 +18,7 @@
 
 #include "iobuf/slice.h"
 
-enum { NEAP_WRITER_PARTS = 64 }; /* pieces that one system call takes */
+enum { NEAP_WRITER_PARTS = NEAP_TINY(64, 2) }; /* pieces that one system call takes */
 
 struct neap_writer {
     struct neap_pool *pool; /* borrowed: its owner keeps it open */

@@ -5,7 +5,7 @@
 
 #include "net/stream.h"
 
-enum { SWEEP_STREAMS = 4096 }; /* looked at in one go */
+enum { SWEEP_STREAMS = NEAP_TINY(4096, 2) }; /* looked at in one go */
 
 static void idle_out(struct neap_stream *s)
 {

@@ -22,10 +22,10 @@ _Static_assert((int)NEAP_WATCH_READ == EV_READ && (int)NEAP_WATCH_WRITE == EV_WR
                "a watch's events are libev's");
 
 enum {
-    SIGNALS = 65,               /* Linux has 1 to 64 */
-    FLUSH_STREAMS = 64,         /* with something queued, and … */
-    FLUSH_BYTES = 64 * 1024,    /* … bytes queued, after which a turn is interrupted by a flush */
-    DECAY_STEP_BYTES = 4 << 20, /* given back in one turn: well under a millisecond */
+    SIGNALS = 65,                        /* Linux has 1 to 64 */
+    FLUSH_STREAMS = NEAP_TINY(64, 2),    /* with something queued, and … */
+    FLUSH_BYTES = NEAP_TINY(65536, 128), /* … bytes queued: a flush interrupts the turn */
+    DECAY_STEP_BYTES = 4 << 20,          /* given back in one turn: well under a millisecond */
 };
 static const double decay_idle_seconds = 1;  /* between looks at pools that had nothing free */
 static const double paused_seconds = 1;      /* a poll at most, while readers wait for memory */

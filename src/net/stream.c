@@ -18,7 +18,7 @@
 
 enum {
     STREAMS_MAX = 1 << 21,
-    DISCARD_BYTES = 16 * 1024,
+    DISCARD_BYTES = NEAP_TINY(16 * 1024, 64),
 };
 
 struct neap_slots neap_streams = NEAP_SLOTS(struct neap_stream, STREAMS_MAX);

@@ -76,6 +76,28 @@ describe("bytes", function()
     end)
   end)
 
+  it("are numbers and no objects of Lua, whatever NaN a peer sends", function()
+    local function is_nan(value)
+      assert.equal("number", type(value))
+      assert.is_true(value ~= value)
+    end
+    for top = 0xf0, 0xff do
+      for _, low in ipairs { "\0\0\0\0\1", "\128\0\18\52\86", "\255\255\255\255\255" } do
+        for _, sign in ipairs { "\127", "\255" } do
+          local bytes = sign .. string.char(top) .. "\1" .. low -- not infinity
+          each(bytes .. bytes:reverse(), function(x)
+            for _ = 1, 70 do is_nan(x:f64be(0)) end -- compiled, too
+            is_nan(x:f64le(8))
+            is_nan((x:unpack(">d")))
+            is_nan((x:unpack("<d", 8)))
+            if top >= 0x80 then is_nan((x:unpack(">f"))) end
+            if top >= 0x80 then is_nan(x:f32le(12)) end
+          end)
+        end
+      end
+    end
+  end)
+
   it("are no number past their end", function()
     each("\0\0\0\0\0\0\0\0", function(x, kind)
       for name, width in pairs { u8 = 1, i16be = 2, u24le = 3, f32be = 4, u48be = 6, u64le = 8,

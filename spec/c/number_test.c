@@ -148,6 +148,25 @@ static void floats_are_ieee_754(void **state)
     }
 }
 
+/* LuaJIT takes other bits than these for its own tags and pointers. */
+static void each_nan_has_the_same_bits(void **state)
+{
+    (void)state;
+    static const uint32_t ends[] = {0, 1, 0x12345678, UINT32_MAX};
+    for (uint32_t top = 0; top <= UINT16_MAX; top++) {
+        for (int i = 0; i < 4; i++) {
+            for (int width = 4; width <= 8; width += 4) {
+                uint64_t bits = (uint64_t)top << (8 * width - 16) | (width == 8 ? ends[i] : 0);
+                uint8_t at[8];
+                neap_number_store(at, width | NEAP_BIG, bits);
+                double value = neap_number_get(at, width | NEAP_BIG | NEAP_FLOAT);
+                const double canonical = NAN;
+                if (isnan(value)) assert_memory_equal(&value, &canonical, sizeof value);
+            }
+        }
+    }
+}
+
 static const struct CMUnitTest tests[] = {
     TEST(only_known_numbers_are_known),
     TEST(bits_stand_in_the_order_of_their_kind),
@@ -155,6 +174,7 @@ static const struct CMUnitTest tests[] = {
     TEST(integers_fit_up_to_their_edges),
     TEST(signed_bits_are_extended),
     TEST(floats_are_ieee_754),
+    TEST(each_nan_has_the_same_bits),
 };
 
 int main(void)

@@ -42,6 +42,8 @@ uint64_t neap_number_bits(const uint8_t *at, int number)
     return (uint64_t)((int64_t)(bits << unused) >> unused);
 }
 
+/* One NaN for all: LuaJIT keeps types and pointers in the bits of the others, so a NaN of a peer's
+ * making would be an object at an address of its choice. */
 static double float_of(uint64_t bits, uint32_t width)
 {
     union {
@@ -52,7 +54,8 @@ static double float_of(uint64_t bits, uint32_t width)
         uint32_t bits;
         float value;
     } narrow = {.bits = (uint32_t)bits};
-    return width == 4 ? (double)narrow.value : wide.value;
+    double value = width == 4 ? (double)narrow.value : wide.value;
+    return isnan(value) ? NAN : value;
 }
 
 static uint64_t float_bits(double value, uint32_t width)

@@ -20,7 +20,7 @@ static inline uint32_t neap_number_width(int number)
 bool neap_number_known(int number);
 
 /* The number at `at`, where as many bytes as its width can be read; integers above 2^53 are
- * rounded. err: NaN when it is no number. */
+ * rounded, and each NaN is NAN. err: NaN when it is no number. */
 double neap_number_get_any(const uint8_t *at, int number);
 
 /* The same; the numbers that headers are made of in a move or two. */

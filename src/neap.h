@@ -55,7 +55,8 @@ enum neap_wish {
     NEAP_STEP = 1,      /* a step of the collector is due */
     NEAP_NOTE = 2,      /* where this happened is wanted: neap_ledger_born(), neap_ledger_ended() */
     NEAP_NOTE_PASS = 4, /* … for the slice that is not new, too: neap_ledger_pass() */
-    NEAP_KEEP = 8       /* the handle shall name no other slice, ever */
+    NEAP_KEEP = 8,      /* the handle shall name no other slice, ever */
+    NEAP_HOLD = 16      /* the handle needs no finalizer, but to be held: neap_slice_next_held() */
 };
 
 enum neap_limits {
@@ -216,6 +217,13 @@ int neap_slice_release(uint32_t slot, uint32_t gen);
 
 /* The finalizer of a forgotten slice handle: releases and counts, never an error. */
 void neap_slice_finalize(void *handle);
+
+/* Of the slices whose maker was told NEAP_HOLD: the slot of the first live one from `slot` on, or 0.
+ * Whoever has their handles in a weak table finds so which of them are forgotten … */
+uint32_t neap_slice_next_held(uint32_t slot);
+
+/* … and what a finalizer would have done with them is done here. Another slot is no matter. */
+void neap_slice_forget(uint32_t slot);
 
 /* A second owner of the same bytes, without a free prefix. Returns NEAP_OK or wishes.
  * own: returns owned.  err: STALE, MEMORY. */

@@ -13,7 +13,7 @@ local allocator_t = ffi.typeof("struct neap_lua_allocator")
 local handle_t = ffi.typeof("struct neap_handle")
 local cast = ffi.cast
 local band = require("bit").band
-local NOTE, STEP = C.NEAP_NOTE, C.NEAP_STEP
+local STEP = C.NEAP_STEP
 
 local U32 = 0xffffffff
 local type = type
@@ -43,7 +43,7 @@ end
 -- A step of the collector may be due: no turn of the loop need come before the memory of others is
 -- needed.
 local function made(handle, wishes)
-  if band(wishes, NOTE) ~= 0 then slice.made(handle) end
+  slice.made(handle, wishes)
   if band(wishes, STEP) ~= 0 then collector.step() end
   return handle
 end

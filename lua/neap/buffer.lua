@@ -219,7 +219,7 @@ function Buffer:take()
     local handle = slice.fresh()
     local code = C.neap_buffer_take(self.slot, self.gen, cast(abi.out_t, handle))
     if code > 0 then
-      if code > 1 then slice.made(handle) end
+      if code > 1 then slice.made(handle, code - 1) end
       pieces[#pieces + 1] = handle
     else
       slice.retire(handle)

@@ -14,12 +14,20 @@ local collectgarbage, pcall = collectgarbage, pcall
 local M = {}
 
 local failed = function() end
+local finish = function() return true end
+local finishing = false -- the collector's cycle has ended, and finish() has not done all
 local trace -- --gc-trace: begin() before a step, finish() after it
 
 --- What is done with the error of a finalizer, which would else come up in whoever is at work
 --- when the collector runs.
 function M.on_error(fn)
   failed = fn
+end
+
+--- What is to be done at the end of a cycle, before it counts as ended; it returns true when there
+--- is no more to do.
+function M.on_cycle(fn)
+  finish = fn
 end
 
 --- Lets the collector work for a millisecond, or to the end of its cycle. In a finalizer it does
@@ -29,9 +37,12 @@ function M.step()
   if trace then trace.begin() end
   C.neap_collector_begin()
   repeat
-    local ok, ended = pcall(collectgarbage, "step", 0)
-    if not ok then failed(ended) end
-  until not C.neap_collector_goes_on(ok and ended)
+    local ok, done = true, true
+    if not finishing then ok, done = pcall(collectgarbage, "step", 0) end
+    if not ok then failed(done) end
+    local ended = ok and done and finish()
+    finishing = ok and done and not ended
+  until not C.neap_collector_goes_on(ended)
   if trace then trace.finish() end
 end
 
@@ -52,6 +63,7 @@ end
 
 -- ---- --gc-trace ----
 
+local BY_ITSELF = "by Lua itself, not timed"
 local LINE = "gc %d: lua %.0f -> %.0f, handles %.0f -> %.0f bytes, %.0f finalizers, %s\n"
 
 -- Something that is garbage at once: its finalizer runs once in each cycle, after those of what is
@@ -72,20 +84,27 @@ local function lua_bytes() return collectgarbage("count") * 1024 end
 --- before and after, those that hang on handles before and after, how many finalizers of handles
 --- ran, and the milliseconds of the steps that neap took for it. `before` is what was there when
 --- neap took the first of these; of a cycle without such steps, what was there after the last.
+--- What Lua does by itself, as it allocates, cannot be timed: a cycle that it ended says so.
 function M.trace()
   if trace then return end
   local now = M.stats()
   local count, stepping, ended = 0, false, false
   local lua, handles, finalizers = lua_bytes(), now.bytes_held, now.finalizers
-  local steps, spent_us = now.steps, now.spent_us
+  local steps, spent_us, cycles = now.steps, now.spent_us, now.cycles
 
-  local function tell()
+  local function time_of(stats, by_itself)
+    local taken = stats.steps - steps
+    local text = ("%.3f ms in %d step%s"):format((stats.spent_us - spent_us) / 1000, taken,
+      taken == 1 and "" or "s")
+    if not by_itself then return text end
+    return taken == 0 and BY_ITSELF or text .. ", ended " .. BY_ITSELF
+  end
+
+  local function tell(by_itself)
     local stats, bytes = M.stats(), lua_bytes()
     count = count + 1
-    local taken = stats.steps - steps
     local text = LINE:format(count, lua, bytes, handles, stats.bytes_held,
-      stats.finalizers - finalizers, taken == 0 and "by Lua itself, not timed"
-        or ("%.3f ms in %d steps"):format((stats.spent_us - spent_us) / 1000, taken))
+      stats.finalizers - finalizers, time_of(stats, by_itself))
     C.neap_log_write(text, #text)
     lua, handles, finalizers = bytes, stats.bytes_held, stats.finalizers
     steps, spent_us, ended = stats.steps, stats.spent_us, false
@@ -99,14 +118,20 @@ function M.trace()
     end,
     finish = function()
       stepping = false
-      if ended then tell() end
+      local now_cycles = M.stats().cycles
+      if ended and now_cycles > cycles then tell() end -- else finalizers are left to run
+      cycles = now_cycles
     end,
   }
   each_cycle(function()
-    ended = true
-    if not stepping then tell() end
+    if not trace then return end
+    if ended or not stepping then tell(true) end -- who ran the finalizers of the one before?
+    ended = stepping
   end)
 end
+
+--- What ends after this is no cycle, but Lua.
+function M.end_trace() trace = nil end
 
 C.neap_collector_start()
 

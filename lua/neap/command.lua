@@ -8,6 +8,7 @@ ffi.cdef((ffi.string(ffi.C.neap_host_header()):gsub("const char %*neap_host_head
 
 local abi = require("neap.abi")
 local collector = require("neap.collector")
+local slice = require("neap.slice")
 local task = require("neap.task")
 local neap = require("neap")
 local guard = require("neap.guard")
@@ -233,6 +234,7 @@ end
 local function report_leaks()
   if neap.leaks_level() ~= "off" then
     for _ = 1, 2 do pcall(collectgarbage) end -- a finalizer may raise, or leave something behind
+    slice.settle()
   end
   abi.C.neap_ledger_report()
 end
@@ -266,5 +268,6 @@ return function(words)
     leave_prompt()
   end
   report_leaks()
+  collector.end_trace()
   return failed and 1 or 0
 end

@@ -79,6 +79,7 @@ end
 
 --- Of that, what is exact at every level.
 function M.totals()
+  slice.settle()
   C.neap_ledger_stats(totals)
   return { level = M.level(), slices = tonumber(totals.slices), bytes = tonumber(totals.bytes),
     pinned = tonumber(totals.pinned), watched = tonumber(totals.watched),

@@ -4,6 +4,7 @@ local ffi = require("ffi")
 local abi = require("neap.abi")
 local check = require("neap.check")
 local errors = require("neap.errors")
+local slice = require("neap.slice")
 
 local C = abi.C
 local pool_t = ffi.typeof("struct neap_lua_pool")
@@ -142,6 +143,7 @@ end
 --- @return table<string, number> counters as of now
 function Pool:stats()
   check_self(self, "stats")
+  slice.settle()
   local stats, result = stats_t(), {}
   C.neap_pool_stats(self.slot, self.gen, stats)
   for _, name in ipairs(stat_names) do result[name] = tonumber(stats[name]) end
@@ -156,6 +158,7 @@ end
 --- neap, to be sent), and if it is watched (neap.leaks_level) made_at and last
 function Pool:walk()
   check_self(self, "walk")
+  slice.settle()
   return require("neap.walk").pool(self.slot, self.gen)
 end
 

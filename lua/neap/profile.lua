@@ -8,6 +8,7 @@ local abi = require("neap.abi")
 local check = require("neap.check")
 local errors = require("neap.errors")
 local site = require("neap.site")
+local slice = require("neap.slice")
 
 local C = abi.C
 local char, concat, floor = string.char, table.concat, math.floor
@@ -106,6 +107,7 @@ end
 --- @return true|nil ok, string? message, string? name
 function M.write(path)
   check.string(path, "neap.profile: path")
+  slice.settle()
   local file, message = io.open(path, "wb")
   if not file then return errors.fail("neap.profile: " .. message, "system") end
   local written, why = file:write(encode())

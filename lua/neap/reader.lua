@@ -78,7 +78,7 @@ function M.install(methods, kind)
     local code = C.neap_reader_read(self.reader_slot, self.reader_gen, n < U32 and n or U32,
       cast(out_t, handle))
     if code == OK then return handle end
-    if code > OK then return noted(handle) end
+    if code > OK then return noted(handle, code) end
     unused(handle)
     if code == AGAIN then
       local co, yieldable = running(), isyieldable()
@@ -102,7 +102,7 @@ function M.install(methods, kind)
     local code = C.neap_reader_read_any(self.reader_slot, self.reader_gen, max < U32 and max or U32,
       cast(out_t, handle))
     if code == OK then return handle end
-    if code > OK then return noted(handle) end
+    if code > OK then return noted(handle, code) end
     unused(handle)
     if code == AGAIN then
       local co, yieldable = running(), isyieldable()
@@ -117,7 +117,7 @@ function M.install(methods, kind)
     local code = C.neap_reader_read_until(self.reader_slot, self.reader_gen, delimiter,
       #delimiter, max, inclusive, cast(out_t, handle))
     if code == OK then return handle end
-    if code > OK then return noted(handle) end
+    if code > OK then return noted(handle, code) end
     unused(handle)
     if code == AGAIN then
       local co, yieldable = running(), isyieldable()
@@ -220,7 +220,7 @@ function M.install(methods, kind)
     local code = C.neap_reader_read_any(self.reader_slot, self.reader_gen, U32,
       cast(out_t, handle))
     if code == OK then return handle end
-    if code > OK then return noted(handle) end
+    if code > OK then return noted(handle, code) end
     unused(handle)
     if code == AGAIN then
       local co, yieldable = running(), isyieldable()

@@ -9,6 +9,7 @@ local bit = require("bit")
 local ffi = require("ffi")
 local abi = require("neap.abi")
 local check = require("neap.check")
+local collector = require("neap.collector")
 local common = require("neap.bytes")
 local errors = require("neap.errors")
 local format = require("neap.format")
@@ -17,7 +18,8 @@ local site = require("neap.site")
 local C = abi.C
 local out_t = abi.out_t
 local band = bit.band
-local NOTE, PASS, KEEP_HANDLE = C.NEAP_NOTE, C.NEAP_NOTE_PASS, C.NEAP_KEEP
+local NOTE, PASS = C.NEAP_NOTE, C.NEAP_NOTE_PASS
+local KEEP_HANDLE, HOLD = C.NEAP_KEEP, C.NEAP_HOLD
 local slice_t = ffi.typeof("struct neap_lua_slice")
 local istype, cast, attach = ffi.istype, ffi.cast, ffi.gc
 local finalize = C.neap_slice_finalize
@@ -33,6 +35,7 @@ local KEEP = 4096    -- released handles that rest at least
 local RING = 16384   -- … and at most
 local MASK = RING - 1
 local REFILL = 1024  -- handles made at a time
+local LOOKS = 4096   -- held handles that are looked at at a time
 
 local M = {}
 
@@ -50,38 +53,75 @@ local head, tail = 0, 0
 
 for i = 0, MASK do ring[i] = false end
 
-local reuses = true  -- handles; not at the levels touch and all
+local keep, most = KEEP, RING -- of them; 0 at the levels touch and all: no handle is used again
 local watches = false -- where slices pass: at these levels
-local spare = false   -- at these levels: a handle that has named nothing yet
 
-local function rest(handle)
-  if tail - head >= RING then return end
+-- At these levels a handle has no finalizer: to attach and to detach it would cost more than all
+-- else that is done for a slice. What names a live slice is here by its slot, weakly: what the
+-- collector has taken out was forgotten. At 0 is what it takes in each cycle.
+local held = setmetatable({}, { __mode = "v" })
+local holds = false -- it was at one of these levels
+local look_at = 0   -- the slot that is looked at next; 0: no cycle has ended since the last look
+
+local function put_last(handle)
   ring[band(tail, MASK)] = handle
   tail = tail + 1
 end
 
+local function rest(handle)
+  if tail - head >= most then return end
+  put_last(handle)
+end
+
 --- The handle's slice is gone.
 local function retire(handle)
-  if reuses then rest(handle) else attach(handle, nil) end
+  if most == 0 or holds and rawequal(held[handle.slot], handle) then return end
+  rest(handle)
 end
+
+--- Releases slices whose held handles the collector has taken, and looks at so many at most. Not
+--- in a finalizer: that may run where one was made that is not held yet.
+--- @return boolean all have been looked at
+local function find_forgotten(count)
+  if look_at == 0 then
+    if not holds or held[0] or not collectgarbage("isrunning") then return true end
+    held[0], look_at = {}, 1
+  end
+  for _ = 1, count do
+    local slot = C.neap_slice_next_held(look_at)
+    look_at = slot == 0 and 0 or slot + 1
+    if slot == 0 then return true end
+    if not held[slot] then C.neap_slice_forget(slot) end
+  end
+  return false
+end
+
+collector.on_cycle(function() return find_forgotten(LOOKS) end)
+
+--- All that the collector has found is released and counted after this.
+function M.settle() return find_forgotten(math.huge) end
+
+-- Lua ends: so do all handles, and nobody looks any more.
+M.at_the_end = attach(slice_t(), function()
+  local slot = C.neap_slice_next_held(1)
+  while slot ~= 0 do
+    C.neap_slice_forget(slot)
+    slot = C.neap_slice_next_held(slot + 1)
+  end
+end)
 
 -- Many at a time: what is compiled while a program warms up is then the path of later, which
 -- takes from the ring, and not the one that makes handles.
 local function refill()
-  if not reuses then
-    head, tail = 0, 0 -- what rests is older
-    local handle = spare or attach(slice_t(), finalize)
-    spare = false
-    return rest(handle)
-  end
-  for _ = 1, KEEP + REFILL - (tail - head) do
-    rest(attach(slice_t(), finalize))
+  find_forgotten(LOOKS)
+  for _ = 1, keep + REFILL - (tail - head) do
+    put_last(watches and slice_t() or attach(slice_t(), finalize))
   end
 end
 
 --- A handle object that names nothing yet; its finalizer is attached once in its life.
 local function fresh()
-  if tail - head <= KEEP then refill() end
+  if tail - head <= keep then refill() end
   local at = band(head, MASK)
   local handle = ring[at]
   ring[at] = false
@@ -91,10 +131,6 @@ end
 
 --- A fresh handle that was not needed goes back to where it came from.
 local function unused(handle)
-  if not reuses then
-    spare = handle
-    return
-  end
   if tail - head >= RING then return end
   head = head - 1
   ring[band(head, MASK)] = handle
@@ -112,19 +148,25 @@ M.fresh, M.retire, M.unused, M.is_slice = fresh, retire, unused, is_slice
 --- Which slices are watched from now on (enum neap_leaks).
 function M.set_level(level)
   C.neap_ledger_set_level(level)
+  local before = watches
   watches = level > C.NEAP_LEAKS_SAMPLE
-  if reuses ~= watches then return end
-  reuses, spare, head, tail = not watches, false, 0, 0
+  if watches == before then return end
+  holds = true
+  keep, most, head, tail = watches and 0 or KEEP, watches and 0 or RING, 0, 0
   for i = 0, MASK do ring[i] = false end
 end
 
---- C wants to know who made a slice.
+--- C has wishes for a slice that was made (enum neap_wish).
 --- @param handle neap.Slice
+--- @param wishes integer
 --- @return neap.Slice handle
-function M.made(handle)
-  site.born(handle)
+local function made(handle, wishes)
+  if band(wishes, HOLD) ~= 0 then held[handle.slot] = handle end
+  if band(wishes, NOTE) ~= 0 then site.born(handle) end
   return handle
 end
+
+M.made = made
 
 --- A slice passes the caller of neap, at the levels that look.
 function M.passes(handle, deed)
@@ -139,7 +181,7 @@ end
 
 -- A slice that was made of another one.
 local function made_of(other, handle, wishes, deed)
-  if band(wishes, NOTE) ~= 0 then site.born(handle) end
+  made(handle, wishes)
   if band(wishes, PASS) ~= 0 then site.pass(other, deed) end
   return handle
 end
@@ -198,7 +240,7 @@ function Slice:release()
   if code == 0 then return rest(self) end
   if code < 0 then misuse("release", code, self) end
   if band(code, NOTE) ~= 0 then site.ended(self, C.NEAP_DEED_RELEASE) end
-  if band(code, KEEP_HANDLE) ~= 0 then attach(self, nil) else rest(self) end
+  if band(code, KEEP_HANDLE) == 0 then rest(self) end
 end
 
 --- A second owner of the same bytes, without a free prefix.
@@ -310,7 +352,8 @@ function M.move(handle, deed)
     unused(moved)
     return nil
   end
-  if code > 0 and deed then site.pass(moved, deed) end
+  made(moved, code)
+  if deed and band(code, PASS) ~= 0 then site.pass(moved, deed) end
   M.given(handle, deed)
   return moved
 end
@@ -632,8 +675,9 @@ end
 
 local anchors, next_anchor = {}, 0
 
---- Strings whose last slice is gone may be collected.
+--- Strings whose last slice is gone may be collected; what was forgotten is looked for.
 function M.reclaim()
+  find_forgotten(LOOKS)
   local anchor = C.neap_foreign_next()
   while anchor ~= 0 do
     anchors[anchor] = nil
@@ -655,7 +699,7 @@ function M.of_string(bytes)
   local handle = fresh()
   local code = C.neap_foreign_slice(bytes, #bytes, anchor, cast(out_t, handle))
   if code == 0 then return handle end
-  if code > 0 then return M.made(handle) end
+  if code > 0 then return made(handle, code) end
   anchors[anchor] = nil
   retire(handle)
   return errors.failure(("neap.slice of %d bytes"):format(#bytes), code)

@@ -45,8 +45,9 @@ end
 --- collector: as `neap.collector_stats()` · leaks: level, and slices, bytes, pinned, watched of
 --- what was forgotten
 function M.stats()
+  local forgotten = leaks.totals() -- the first: it may end slices
   return { pools = pools(), slices = slices(), tasks = tasks(), connections = connections(),
-    collector = collector.stats(), leaks = leaks.totals() }
+    collector = collector.stats(), leaks = forgotten }
 end
 
 return abi.keep("neap.stats", M)

@@ -450,6 +450,7 @@ local function finish(watch, settle_s)
   if left or excused then
     collectgarbage() -- so that the next one starts clean
     collectgarbage()
+    slice.settle()
   end
   if excused or not stood then return left end
   return (left and left .. "\n" or "") .. "a clock that stands: release it"

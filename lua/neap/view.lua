@@ -196,7 +196,7 @@ function View:retain()
   local handle = slice.fresh()
   local code = C.neap_view_retain(cast(fields_t, self), ffi.cast(abi.out_t, handle))
   if code == 0 then return handle end
-  if code > 0 then return slice.made(handle) end
+  if code > 0 then return slice.made(handle, code) end
   slice.retire(handle)
   if code == C.NEAP_E_STALE then check.raise("view:retain: " .. stale_text) end
   return errors.failure("view:retain", code)

@@ -3,6 +3,7 @@
 local ffi = require("ffi")
 local abi = require("neap.abi")
 local site = require("neap.site")
+local slice = require("neap.slice")
 
 local C = abi.C
 local extents_t = ffi.typeof("struct neap_extent[?]")
@@ -97,6 +98,7 @@ end
 --- pinned (their share of the bufs) · freed (what the pool would have back if all slices of these
 --- bufs were detached)
 function M.pins()
+  slice.settle()
   local lines, list = {}, {}
   for _, group in pairs(by_buf(M.slices())) do
     local share = not group[1].read_only and group[1].buf_bytes / #group or 0

@@ -34,7 +34,7 @@ static uint32_t site(const char *text)
 static struct neap_handle make(uint32_t n, uint32_t born)
 {
     struct neap_handle s;
-    assert_int_equal(neap_allocator_alloc(AT(allocator), n, &s), NEAP_NOTE);
+    assert_int_equal(neap_allocator_alloc(AT(allocator), n, &s) & NEAP_NOTE, NEAP_NOTE);
     neap_ledger_born(AT(s), born);
     return s;
 }
@@ -144,7 +144,8 @@ static void E2_the_maker_stays_after_10000_touches_and_the_last_places_are_known
     struct neap_handle s = make(10, born);
     for (int i = 0; i < 10000; i++) {
         struct neap_handle front;
-        assert_int_equal(neap_slice_split(AT(s), 0, &front), NEAP_NOTE | NEAP_NOTE_PASS);
+        assert_int_equal(neap_slice_split(AT(s), 0, &front),
+                         NEAP_NOTE | NEAP_NOTE_PASS | NEAP_HOLD);
         neap_ledger_born(AT(front), place);
         neap_ledger_pass(AT(s), i == 9999 ? last : place, NEAP_DEED_SPLIT);
         slice_end(front);
@@ -229,7 +230,7 @@ static void S3_a_handle_whose_slice_was_taken_is_remembered_too(void **state)
     uint32_t born = site("taken.lua:1 (f)");
     struct neap_end end;
     struct neap_handle moved, first = make(10, born);
-    assert_int_equal(neap_slice_move(AT(first), &moved), NEAP_NOTE_PASS);
+    assert_int_equal(neap_slice_move(AT(first), &moved), NEAP_NOTE_PASS | NEAP_HOLD);
     assert_int_equal(neap_ledger_ended(AT(first), &end), 1);
     assert_int_equal(end.born, born);
     struct neap_handle list[2] = {moved, make(10, born)}, second = list[1];
@@ -252,15 +253,48 @@ static void S3_at_touch_no_handle_is_used_again_and_few_are_watched(void **state
     for (int i = 0; i < 1000; i++) {
         struct neap_handle s, clone;
         int wishes = neap_allocator_alloc(AT(allocator), 5243, &s);
-        if (wishes) neap_ledger_born(AT(s), site("touch.lua:1 (f)"));
-        watched += wishes == NEAP_NOTE;
-        assert_int_equal(neap_ledger_wants(AT(s)), wishes == NEAP_NOTE);
+        assert_int_equal(wishes & ~NEAP_NOTE, NEAP_HOLD);
+        bool noted = wishes & NEAP_NOTE;
+        if (noted) neap_ledger_born(AT(s), site("touch.lua:1 (f)"));
+        watched += noted;
+        assert_int_equal(neap_ledger_wants(AT(s)), noted);
         int more = neap_slice_retain(AT(s), &clone);
-        assert_int_equal(more & NEAP_NOTE_PASS, wishes ? NEAP_NOTE_PASS : 0);
+        assert_int_equal(more & NEAP_NOTE_PASS, noted ? NEAP_NOTE_PASS : 0);
         assert_int_equal(neap_slice_release(AT(clone)) & NEAP_KEEP, NEAP_KEEP);
         assert_int_equal(neap_slice_release(AT(s)) & NEAP_KEEP, NEAP_KEEP);
     }
     assert_true(watched > 0 && watched < 50);
+    finish();
+}
+
+static void what_is_held_is_asked_for_by_slot_and_forgotten_by_slot(void **state)
+{
+    (void)state;
+    start(NEAP_LEAKS_TOUCH);
+    struct neap_handle first, second, third, after;
+    assert_int_equal(neap_allocator_alloc(AT(allocator), 1, &first) & NEAP_HOLD, NEAP_HOLD);
+    assert_int_equal(neap_allocator_alloc(AT(allocator), 1, &second) & NEAP_HOLD, NEAP_HOLD);
+    assert_int_equal(neap_ledger_set_level(NEAP_LEAKS_OFF), NEAP_OK);
+    assert_int_equal(neap_allocator_alloc(AT(allocator), 1, &third), NEAP_OK);
+    assert_int_equal(neap_slice_move(AT(second), &after), NEAP_HOLD); /* it stays held */
+    uint32_t low = first.slot < second.slot ? first.slot : second.slot;
+    uint32_t high = first.slot < second.slot ? second.slot : first.slot;
+    assert_int_equal(neap_slice_next_held(0), low);
+    assert_int_equal(neap_slice_next_held(low + 1), high);
+    assert_int_equal(neap_slice_next_held(high + 1), 0);
+    assert_int_equal(neap_slice_next_held(UINT32_MAX), 0);
+    uint64_t before = totals().slices;
+    neap_slice_forget(third.slot); /* that one has a finalizer */
+    neap_slice_forget(0);
+    neap_slice_forget(UINT32_MAX);
+    assert_int_equal(totals().slices, before);
+    neap_slice_forget(first.slot);
+    neap_slice_forget(first.slot);
+    assert_int_equal(totals().slices, before + 1);
+    assert_int_equal(neap_slice_size(AT(first)), NEAP_E_STALE);
+    assert_int_equal(neap_slice_release(AT(after)), NEAP_KEEP);
+    assert_int_equal(neap_slice_release(AT(third)), NEAP_OK);
+    assert_int_equal(neap_slice_next_held(0), 0);
     finish();
 }
 
@@ -278,7 +312,7 @@ static void without_memory_a_slice_is_made_all_the_same_and_the_miss_is_counted(
         neap_mem_fail_after(-1);
         if (wishes == NEAP_E_MEMORY) { /* the slice's own table had to grow */
             wishes = neap_allocator_alloc(AT(allocator), 1, &kept[count]);
-            assert_int_equal(wishes, NEAP_NOTE);
+            assert_int_equal(wishes, NEAP_NOTE | NEAP_HOLD);
         }
     }
     assert_int_equal(totals().missed, missed + 1);
@@ -351,6 +385,7 @@ int main(void)
         TEST(B3_an_end_is_remembered_with_both_places),
         TEST(S3_a_handle_whose_slice_was_taken_is_remembered_too),
         TEST(S3_at_touch_no_handle_is_used_again_and_few_are_watched),
+        TEST(what_is_held_is_asked_for_by_slot_and_forgotten_by_slot),
         TEST(without_memory_a_slice_is_made_all_the_same_and_the_miss_is_counted),
         TEST(sites_are_numbers_with_a_text),
         TEST(a_walk_lists_slices_and_bufs),

@@ -92,7 +92,6 @@ static int watch(struct neap_slice *s, double weight)
     struct track *track = neap_slots_take(&tracks, &slot);
     if (!track) {
         counts.missed++;
-        if (level > NEAP_LEAKS_SAMPLE) s->track = NEAP_TRACK_KEPT;
         return NEAP_OK;
     }
     track->bytes = neap_slice_bytes_count(s);
@@ -109,6 +108,20 @@ static int sample(struct neap_slice *s)
     return watch(s, n > 0 ? -1 / expm1(-n / NEAP_LEAKS_BYTES) : 1);
 }
 
+/* No handle is used again at these levels, and one that is used once is not worth a finalizer. */
+static int hold(struct neap_slice *s)
+{
+    if (level <= NEAP_LEAKS_SAMPLE) return NEAP_OK;
+    s->held = true;
+    if (!s->track) s->track = NEAP_TRACK_KEPT;
+    return NEAP_HOLD;
+}
+
+int neap_ledger_moved(struct neap_slice *s)
+{
+    return s->held ? NEAP_HOLD : hold(s);
+}
+
 int neap_ledger_birth(struct neap_slice *s)
 {
     int wishes = NEAP_OK;
@@ -120,13 +133,12 @@ int neap_ledger_birth(struct neap_slice *s)
         break;
     case NEAP_LEAKS_TOUCH:
         neap_ledger_left = -1;
-        s->track = NEAP_TRACK_KEPT;
         sample_left -= neap_slice_bytes_count(s);
         if (sample_left < 0) wishes = sample(s);
         break;
     default: neap_ledger_left = -1; wishes = watch(s, 1);
     }
-    return wishes;
+    return wishes | hold(s);
 }
 
 void neap_ledger_born(uint32_t slot, uint32_t gen, uint32_t site)
@@ -198,7 +210,7 @@ int neap_ledger_end(struct neap_slice *s, enum neap_slice_ending ending)
                                            [NEAP_TAKEN] = NEAP_DEED_MERGE,
                                            [NEAP_DROPPED] = NEAP_DEED_END,
                                            [NEAP_COLLECTED] = NEAP_DEED_END};
-    int keep = level > NEAP_LEAKS_SAMPLE ? NEAP_KEEP : NEAP_OK;
+    int keep = level > NEAP_LEAKS_SAMPLE || s->held ? NEAP_KEEP : NEAP_OK;
     struct track *track = track_of(s);
     uint32_t slot = s->track;
     s->track = 0;

@@ -24,15 +24,14 @@
 #include "iobuf/slice.h"
 #include "neap.h"
 
-enum { NEAP_TRACK_KEPT = INT32_MAX }; /* no track, but its handle is not used again */
-
 /* private: bytes of slices until the next one is looked at; below 0: all are */
 extern __attribute__((visibility("hidden"))) int64_t neap_ledger_left;
 
 /* private: what the function below leaves aside. */
 int neap_ledger_birth(struct neap_slice *s);
 
-/* A slice was made that a script gets. Returns NEAP_OK, or NEAP_NOTE: its site is wanted. */
+/* A slice was made that a script gets. Returns NEAP_OK or wishes: NEAP_NOTE: its site is wanted;
+ * NEAP_HOLD, at the levels touch and all. */
 static inline int neap_slice_born(struct neap_slice *s)
 {
     neap_ledger_left -= neap_slice_bytes_count(s);

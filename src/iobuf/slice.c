@@ -88,6 +88,7 @@ struct neap_slice *neap_slice_make(struct neap_buf *buf, uint32_t free, uint32_t
     s->clone = false;
     s->owned = false;
     s->still = false;
+    s->held = false;
     s->idle_since = 0;
     link_extent(s, slot, buf);
     neap_buf_hold(buf);
@@ -121,7 +122,7 @@ static inline __attribute__((always_inline)) void end(struct neap_slice *s,
 static __attribute__((noinline)) int end_watched(struct neap_slice *s,
                                                  enum neap_slice_ending ending)
 {
-    int wishes = neap_ledger_end(s, ending);
+    int wishes = s->track == NEAP_TRACK_KEPT ? NEAP_KEEP : neap_ledger_end(s, ending);
     end(s, ending, !s->owned);
     return wishes;
 }
@@ -152,14 +153,37 @@ int neap_slice_release(uint32_t slot, uint32_t gen)
     return NEAP_OK;
 }
 
+static void forget(struct neap_slice *s)
+{
+    neap_ledger_forget(s);
+    neap_slice_end(s, NEAP_COLLECTED);
+}
+
 void neap_slice_finalize(void *handle)
 {
     const struct neap_handle *h = handle;
     neap_collector_finalized();
     struct neap_slice *s = neap_slice_of(h->slot, h->gen);
-    if (!s) return;
-    neap_ledger_forget(s);
-    neap_slice_end(s, NEAP_COLLECTED);
+    if (s) forget(s);
+}
+
+static bool is_held(const struct neap_slice *s)
+{
+    return (s->head.gen & 1) && s->held && !s->owned;
+}
+
+uint32_t neap_slice_next_held(uint32_t slot)
+{
+    if (!slot) slot = 1; /* 0 is none */
+    while (slot < neap_slices.count && !is_held(neap_slice_at(slot))) slot++;
+    return slot < neap_slices.count ? slot : 0;
+}
+
+void neap_slice_forget(uint32_t slot)
+{
+    if (!slot || slot >= neap_slices.count || !is_held(neap_slice_at(slot))) return;
+    neap_collector_finalized();
+    forget(neap_slice_at(slot));
 }
 
 void neap_slice_stats(struct neap_slice_stats *stats)
@@ -228,7 +252,8 @@ int neap_slice_size(uint32_t slot, uint32_t gen)
 /* The slice passed a place: is that to be noted? */
 static inline int passed(const struct neap_slice *s)
 {
-    return __builtin_expect(s->track, 0) && neap_ledger_touches(s) ? NEAP_NOTE_PASS : NEAP_OK;
+    bool has_track = s->track && s->track != NEAP_TRACK_KEPT;
+    return __builtin_expect(has_track, 0) && neap_ledger_touches(s) ? NEAP_NOTE_PASS : NEAP_OK;
 }
 
 int neap_slice_retain(uint32_t slot, uint32_t gen, struct neap_handle *handle)
@@ -263,7 +288,7 @@ int neap_slice_move(uint32_t slot, uint32_t gen, struct neap_handle *handle)
     if (__builtin_expect(s->track, 0)) neap_ledger_rename(s);
     neap_slots_rename(&s->head); /* from one handle to another: it stays held by one */
     *handle = neap_slice_handle(s);
-    return passed(s);
+    return passed(s) | neap_ledger_moved(s);
 }
 
 static uint32_t at_most(uint32_t n, uint32_t most)

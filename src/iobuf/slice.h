@@ -35,9 +35,12 @@ struct neap_slice {
     bool clone : 1;  /* made by retain: may overlap another slice */
     bool owned : 1;  /* by a queue of C: no handle holds it */
     bool still : 1;  /* for whoever owns it: it must not move to another buf by itself */
+    bool held : 1;   /* private to ledger.c: its handle has no finalizer, but is held weakly */
     uint16_t
         idle_since; /* private to sweep.c: the turn; 0: a handle found it since its last look */
 };
+
+enum { NEAP_TRACK_KEPT = INT32_MAX }; /* nobody watches it, but its handle is not used again */
 
 extern __attribute__((visibility("hidden"))) struct neap_slots neap_slices;
 
@@ -107,10 +110,13 @@ void neap_slice_shrink_to(struct neap_slice *s, uint32_t bound);
 /* private to ledger.c: a slice with a track is about to get another name. */
 void neap_ledger_rename(const struct neap_slice *s);
 
+/* private to ledger.c: it has got another handle. Returns NEAP_OK or NEAP_HOLD. */
+int neap_ledger_moved(struct neap_slice *s);
+
 /* The caller becomes the owner: the handle that named it is stale from now on. */
 static inline void neap_slice_own(struct neap_slice *s)
 {
-    if (__builtin_expect(s->track, 0)) neap_ledger_rename(s);
+    if (__builtin_expect(s->track && s->track != NEAP_TRACK_KEPT, 0)) neap_ledger_rename(s);
     neap_slots_rename(&s->head);
     s->owned = true;
     neap_buf_unhold(s->buf);

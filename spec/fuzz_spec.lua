@@ -1,6 +1,5 @@
 --- Random scripts (spec/fuzz/script.lua), a while. FUZZ_OPERATIONS=1000000 for more, FUZZ_SEED to
---- repeat one. In the interpreter: such scripts crash the trace compiler of Debian 12's LuaJIT now
---- and then (docs/testing.md).
+--- repeat one. Compiled, or in the interpreter if the specs are (make test-interpreted).
 
 local helper = require("spec.helper")
 
@@ -12,8 +11,8 @@ describe("a random script", function()
   helper.watch(before_each, after_each, RUN_S + 10)
 
   it("crashes nothing, keeps its bytes, and leaves nothing", function()
-    local run = helper.start(("%s -joff spec/fuzz/script.lua %d %s"):format(helper.neap,
-      operations, seed), RUN_S):finish()
+    local run = helper.start(("%s %s spec/fuzz/script.lua %d %s"):format(helper.neap,
+      jit.status() and "" or "-joff", operations, seed), RUN_S):finish()
     if run.status ~= 0 then
       error(("status %d with seed %s: %s%s"):format(run.status, seed, run.err, run.out:sub(-200)))
     end

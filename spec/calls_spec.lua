@@ -45,6 +45,19 @@ describe("a server whose system calls fail", function()
   end
 end)
 
+describe("a connection that the system refuses to watch", function()
+  helper.watch(before_each, after_each, RUN_S + 10)
+
+  it("fails, is counted, and lets the loop rest; once may pass", function()
+    if not possible then pending("no shim") end
+    local result = helper.start(("env LD_PRELOAD=%s %s --stats %s spec/shim/unwatched.lua"):format(
+      shim, helper.neap, jit.status() and "" or "-joff"), RUN_S):finish()
+    if result.status ~= 0 then error(result.out .. result.err:sub(-500)) end
+    assert.equal("unwatched:\t8\n", result.out)
+    assert.matches("\nnet.unwatched 8\n", result.err, 1, true)
+  end)
+end)
+
 describe("a server that gets no memory", function()
   helper.watch(before_each, after_each, RUN_S + 10)
   before_each(make_files)

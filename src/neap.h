@@ -45,6 +45,7 @@ enum neap_err {
     NEAP_E_CANCELLED = -21,   /* the waiting task was cancelled */
     NEAP_E_IDLE = -22,        /* nothing came or went for the idle timeout */
     NEAP_E_DESCRIPTOR = -23,  /* no inherited descriptor has this number, or it is no such thing */
+    NEAP_E_UNWATCHED = -24,   /* the system has no memory left to watch it */
     NEAP_E_MALFORMED = -25,   /* bytes that the protocol does not allow */
     NEAP_E_SYSTEM = -1000     /* another failure of the system: this minus its errno */
 };
@@ -1029,6 +1030,7 @@ struct neap_net_stats {
     uint64_t closed_cut;       /* streams cut because the peer took nothing while closing */
     uint64_t unsent_bytes;     /* queued bytes that a failed or cut stream never sent */
     uint64_t closed_idle;      /* streams ended by their idle timeout */
+    uint64_t unwatched;        /* streams that failed because the system refused to watch them */
     uint64_t accept_pauses;    /* accepting rested: no descriptors, no memory, or a failure */
     uint64_t accept_limited;   /* accepting waited: a listener had its max_connections */
     uint64_t stop_cut;         /* handlers and messages that a stop cut in the middle */

@@ -13,7 +13,7 @@ local C_LAYERS = { "neap.h", "base", "scan", "iobuf", "net", "host" }
 -- "codec/" stands for the whole directory; it knows nothing of sockets. `rest` is where a
 -- file that no other layer names belongs: the servers and clients over codecs.
 local LUA_LAYERS = {
-  { name = "contract", "abi", "errors", "check", "format", "bytes" },
+  { name = "contract", "luajit", "abi", "errors", "check", "format", "bytes" },
   { name = "buffers", "collector", "site", "slice", "walk", "view", "put", "pool", "allocator",
     "buffer", "reader" },
   { name = "scheduler", "wait", "loop", "task", "scope", "timer", "channel", "log" },

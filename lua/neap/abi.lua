@@ -1,6 +1,7 @@
 --- The library and its declarations: everything else in neap reaches C through here.
 
 local ffi = require("ffi")
+require("neap.luajit")
 
 local M = {}
 

@@ -17,6 +17,8 @@ local known = {
   [C.NEAP_E_CLOSED] = { "closed", "it is closed" },
   [C.NEAP_E_LIMIT] = { "limit", "a limit is reached" },
   [C.NEAP_E_MEMORY] = { "memory", "the system has no memory" },
+  [C.NEAP_E_UNWATCHED] = { "memory", "the system has no memory left to watch it, or "
+    .. "fs.epoll.max_user_watches is reached" },
   [C.NEAP_E_OVERSIZED] = { "oversized", "larger than the limit" },
   [C.NEAP_E_STALE] = { "closed", "it is closed" },
   [C.NEAP_E_RANGE] = { "range", "outside its bytes" },

@@ -35,7 +35,7 @@ local function take_deadline(me)
   if deadline then
     spare = deadline.outer
   else
-    deadline = { on_timer = deadline_over, slot = 0, gen = 0 }
+    deadline = { on_timer = deadline_over, slot = 0 }
   end
   deadline.task, deadline.over = me, false
   return deadline
@@ -118,13 +118,18 @@ local function arm(timer, seconds)
   return code
 end
 
+-- False: it was ended, but a script had written into it, so that the loop still had it.
 local function went_off(timer)
-  timer.armed = false
-  task.hold(-1)
+  local armed = timer.armed
+  if armed then
+    timer.armed = false
+    task.hold(-1)
+  end
+  return armed and not timer.ended
 end
 
 local function run_once(timer)
-  went_off(timer)
+  if not went_off(timer) then return end
   local fn = timer.fn
   finish(timer)
   task.start(fn, timer)
@@ -151,14 +156,14 @@ local function ran(ended)
 end
 
 local function run_again(timer)
-  went_off(timer)
+  if not went_off(timer) then return end
   task.start(timer.fn, timer)
 end
 
 local function new_timer(seconds, period, fn, on_timer)
   -- what runs is a task of this kind, so that its origin is told when it ends in an error
   return setmetatable({ seconds = seconds, period = period, fn = fn, on_timer = on_timer,
-    slot = 0, gen = 0, armed = false, ended = false, origin = task.origin_of(3),
+    slot = 0, armed = false, ended = false, origin = task.origin_of(3),
     on_done = period and ran or nil }, metatable)
 end
 

@@ -252,6 +252,7 @@ local function go_on_after_turn(task)
 end
 
 local timers = {} -- by slot: a task that waits no longer, or what has an on_timer(itself)
+local timer_gens = {} -- by slot, of those that have
 local made_timer = ffi.new("struct neap_handle")
 
 local function suspend_for(task, seconds)
@@ -270,16 +271,17 @@ end
 function M.set_timer(timer, seconds)
   local code = C.neap_timer_set(loop, seconds, made_timer)
   if code < 0 then return code end
-  timer.slot, timer.gen = made_timer.slot, made_timer.gen
-  timers[timer.slot] = timer
+  local slot = made_timer.slot
+  timer.slot, timers[slot], timer_gens[slot] = slot, timer, made_timer.gen
   return code
 end
 
---- It shall not be called any more. Twice is harmless.
+--- It shall not be called any more. Twice is harmless, and so is a slot that a script wrote.
 function M.clear_timer(timer)
   local slot = timer.slot
-  if timers[slot] == timer then timers[slot] = false end
-  C.neap_timer_clear(slot, timer.gen)
+  if timers[slot] ~= timer then return end
+  timers[slot] = false
+  C.neap_timer_clear(slot, timer_gens[slot])
 end
 
 -- A wait of a task that was cut. A cancel is told once: what cleans up may wait. A bound that is

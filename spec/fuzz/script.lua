@@ -71,6 +71,14 @@ local finish = { -- how an object ends that is not wanted any more
 
 local function size_of(x) return #x end
 
+local function is_cdata(x, kind) -- cdata hides its metatable
+  return type(x) == "cdata" and tostring(ffi.typeof(x)):find("struct neap_lua_" .. kind) ~= nil
+end
+
+local function is_neaps(x)
+  return is_cdata(x, "") or tostring(getmetatable(x)):find("^neap%.") ~= nil
+end
+
 -- The bytes of a slice, unless there are many.
 local function bytes_of(slice)
   return #slice <= SHOWN and slice:str() or nil
@@ -292,8 +300,7 @@ local function came_out(operation, x)
     for _, slice in ipairs(x) do add(S, slice) end
   elseif operation.out and x ~= nil then
     add(operation.out, x)
-  elseif operation.name == "receive" and type(x) == "cdata" and pcall(size_of, x)
-    and getmetatable(x) == "neap.slice" then
+  elseif operation.name == "receive" and is_cdata(x, "slice") and pcall(size_of, x) then
     add(S, x)
   end
 end
@@ -357,7 +364,7 @@ local function run(operation)
     methods[key] = methods[key] or (live_one and live_one[operation.name])
     if methods[key] then
       result(operation, pcall(methods[key], self, unpack(a, 1, n)))
-    elseif tostring(getmetatable(self)):find("^neap%.") then -- others have methods of their own
+    elseif is_neaps(self) then -- others have methods of their own
       result(operation, pcall(call_method, self, operation.name, unpack(a, 1, n)))
     end
   end
@@ -382,44 +389,86 @@ local manners = {
 }
 local odd_manners = { name = "(bad manners)", count = {}, weight = 0 }
 
+-- Our own tables are none, and what ffi alone gives may point anywhere.
+local function may_be_treated_badly(x)
+  return is_neaps(x) or type(x) == "number"
+end
+
 local function bad_manners()
   local x, y, manner = pick(one_of(kinds)), anything(), one_of(manners)
-  if x == io.stdout or x == io.stderr or y == io.stdout then return end
-  -- our own tables; and what ffi alone gives may point anywhere
-  if not tostring(getmetatable(x)):find("^neap%.") and type(x) ~= "number" then return end
+  if not may_be_treated_badly(x) or y == io.stdout then return end
   if trace then trace_line("manner", x, y) end
   count(odd_manners, pcall(manner, x, y) and "ok" or "raised")
 end
 
--- The same call in a loop until it is compiled, then with something else.
-local loops = {}
-local function loop_of(name)
-  loops[name] = loops[name] or assert(loadstring(([[
-    local pcall = ...
-    local function once(x, a, b) return x:%s(a, b) end
-    return function(list, a, b)
-      local good = 0
-      for i = 1, #list do if pcall(once, list[i], a, b) then good = good + 1 end end
-      return good
-    end
-  ]]):format(name), "=[string loop]"))(pcall)
-  return loops[name]
+-- The same in a loop until it is compiled, then with something else: a method, a manner, or
+-- what the libraries say of anything. Each has a loop, and so traces, of its own.
+local loop_text = [[
+  local pcall, once = ...
+  return function(list, a, b)
+    local good = 0
+    for i = 1, #list do if pcall(once, list[i], a, b) then good = good + 1 end end
+    return good
+  end
+]]
+local loops, calls = {}, {}
+local function loop_of(once)
+  loops[once] = loops[once] or assert(loadstring(loop_text, "=[string loop]"))(pcall, once)
+  return loops[once]
 end
+
+local function call_of(name)
+  calls[name] = calls[name] or assert(loadstring(("return function(x, a, b) return x:%s(a, b) end")
+    :format(name), "=[string call]"))()
+  return calls[name]
+end
+
 local hot = { name = "(in a loop)", count = {}, weight = 0 }
 
-local function in_a_loop()
-  local name = one_of { "u8", "u32be", "size", "str", "find", "equals", "set_u8", "expand_front",
-    "truncate_front", "retain", "truncate_back", "i64be" }
-  local list, x = {}, pick(S)
-  for i = 1, 70 do list[i] = x end
-  list[65], list[68], list[70] = pick(S), anything(), one_of(ended.slice) or 1
-  local a = name == "find" and "a" or name == "equals" and text() or below(8)
-  if trace then trace_line("loop", name, x, list[65], list[68], list[70]) end
-  local good = loop_of(name)(list, a, below(8))
+local function loop(what, once, list, a, b)
+  if trace then trace_line("loop", what, list[1], list[65], list[68], list[70], a) end
+  local good = loop_of(once)(list, a, b)
   hot.count.ok = (hot.count.ok or 0) + good
   hot.count.raised = (hot.count.raised or 0) + #list - good
   done = done + #list - 1
   for _, slice in ipairs(list) do note(slice) end
+end
+
+local function loop_list(x, ...)
+  local list = {}
+  for i = 1, 70 do list[i] = x end
+  list[65], list[68], list[70] = ...
+  return list
+end
+
+local function a_method_in_a_loop()
+  local name = one_of { "u8", "u32be", "size", "str", "find", "equals", "set_u8", "expand_front",
+    "truncate_front", "retain", "truncate_back", "i64be", "f64le", "f32be" }
+  local a = name == "find" and "a" or name == "equals" and text() or below(8)
+  loop(name, call_of(name), loop_list(pick(S), pick(S), anything(), one_of(ended.slice) or 1), a,
+    below(8))
+end
+
+local function a_manner_in_a_loop()
+  local x, y, z = pick(one_of(kinds)), anything(), anything()
+  if not may_be_treated_badly(x) or y == io.stdout then return end
+  local other = pick(one_of(kinds))
+  if not may_be_treated_badly(other) then other = x end
+  loop("manner", one_of(manners), loop_list(x, other, ended.slice[1] or x, x), y, z)
+end
+
+local questions = { function(x) return getmetatable(x), type(x) end,
+  function(x) return tostring(getmetatable(x)):find("^neap%.") end,
+  function(x, y) return x == y, rawequal(x, y), tostring(x) end, function(x) return io.type(x) end,
+  function(x, y) return select(2, y, x), next({}, nil) end }
+
+local function a_question_in_a_loop()
+  loop("question", one_of(questions), loop_list(anything(), anything(), anything(), anything()),
+    anything())
+end
+
+local function in_a_loop()
+  return one_of { a_method_in_a_loop, a_manner_in_a_loop, a_question_in_a_loop }()
 end
 
 local function connect()
@@ -476,7 +525,7 @@ function step()
   done = done + 1
   local kind = below(1000)
   if kind < 40 then return bad_manners() end
-  if kind < 42 then return in_a_loop() end
+  if kind < 44 then return in_a_loop() end
   if kind < 50 then return connect() end
   if kind < 51 then return serve() end
   if kind < 56 then return forget() end

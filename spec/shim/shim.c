@@ -2,7 +2,8 @@
  *
  * Only calls that neap's library or libev makes are counted, and only one of them fails: the one
  * that shim_fail() or, for what fails while the process starts, SHIM="recv:3:11" says (the fourth
- * recv() gets errno 11; 0: it moves one byte). What a kernel does at times: no state is faked.
+ * recv() gets errno 11; 0: it moves one byte); or all, after shim_fail_on(). What a kernel does at
+ * times: no state is faked.
  *
  * Thread: one. */
 #define _GNU_SOURCE /* RTLD_NEXT, dladdr(), accept4() */
@@ -19,18 +20,26 @@
 #include <unistd.h>
 
 void shim_fail(const char *call, int after, int error);
+void shim_fail_on(const char *call, int error);
 int shim_calls(void);
 int shim_failed(void);
 
 static char chosen[32];
-static int countdown = -1, error_to_set, call_count, fail_count, all_fails;
+static int countdown = -1, goes_on, error_to_set, call_count, fail_count, all_fails;
 
 void shim_fail(const char *call, int after, int error)
 {
     snprintf(chosen, sizeof chosen, "%s", call);
     countdown = after;
     error_to_set = error;
-    call_count = fail_count = 0;
+    call_count = fail_count = goes_on = 0;
+}
+
+/* Every call fails, until the next shim_fail(). */
+void shim_fail_on(const char *call, int error)
+{
+    shim_fail(call, 0, error);
+    goes_on = 1;
 }
 
 /* How often the chosen call was made since, and how often it failed. */
@@ -72,7 +81,7 @@ static int fails(const char *call, const void *caller)
 {
     if (!chosen[0] || strcmp(call, chosen) != 0 || !is_ours(caller)) return 0;
     call_count++;
-    if (countdown < 0 || countdown--) return 0;
+    if (!goes_on && (countdown < 0 || countdown--)) return 0;
     fail_count++;
     all_fails++;
     errno = error_to_set;

@@ -213,9 +213,38 @@ static void on_flush(struct neap_chore *chore)
     if (s->closing) close_step(s); /* s may be gone after this call */
 }
 
+/* Nothing would tell when there is something to do.
+ * own: takes s if it is closing. */
+static void give_up(struct neap_stream *s)
+{
+    neap_net_counts.unwatched++;
+    if (s->closing) {
+        on_linger_end(&s->linger);
+        return;
+    }
+    if (s->connect_result == NEAP_E_AGAIN) neap_mark_set(s->loop, &s->mark, NEAP_READY_CONNECT);
+    neap_stream_fail(s, NEAP_E_UNWATCHED);
+}
+
+/* libev stops a watch that the system refuses (no memory, or fs.epoll.max_user_watches). Once may
+ * pass: what there may be to do is tried, and the next wait watches again. True: that is all. */
+static bool refused(struct neap_stream *s)
+{
+    bool now = !neap_watch_events(&s->watch), again = now && s->refused;
+    s->refused = now;
+    if (again)
+        give_up(s);
+    else if (now && s->connect_result == NEAP_E_AGAIN)
+        watch_for(s, NEAP_WATCH_WRITE, true);
+    else
+        return false;
+    return true;
+}
+
 static void on_ready(struct neap_watch *watch, int events)
 {
     struct neap_stream *s = neap_owner_of(watch, struct neap_stream, watch);
+    if (refused(s)) return; /* s may be gone */
     if (s->connect_result == NEAP_E_AGAIN) {
         s->connect_result = (int16_t)neap_socket_error(s->fd);
         watch_for(s, NEAP_WATCH_WRITE, false);

@@ -29,6 +29,7 @@ struct neap_stream {
     bool pending : 1;   /* counted in loop->finishing_count */
     bool unsent : 1;    /* counted in loop->unsent_count */
     bool wants_low : 1; /* a writer waits for a shorter queue */
+    bool refused : 1;   /* the system would not watch it, and has told nothing since */
     uint64_t read_bytes;
     uint64_t written_bytes;
     struct neap_writer writer; /* its pool is kept open */

@@ -131,6 +131,8 @@ static void P8_they_come_back_32_at_a_time_or_with_a_turn(void **state)
 static void P8_an_allocator_takes_back_what_came_before_it_takes_new_memory(void **state)
 {
     (void)state;
+    needs_neighbours();
+    needs_sizes();
     struct neap_pool_options options = {.min_size = 64, .limit = 64.0 * SENT};
     struct neap_handle pool = pool_make_with(&options), allocator = allocator_make(pool, 0);
     for (int round = 0; round < 10; round++) {
@@ -273,6 +275,7 @@ static void *leave_things(void *argument)
 static void P8_slices_outlive_their_thread_and_its_memory_goes_with_the_last(void **state)
 {
     (void)state;
+    needs_neighbours();
     struct left l;
     run_thread(leave_things, &l);
     assert_memory_equal(l.bytes, "kept", 4);
@@ -400,6 +403,7 @@ static void produce(struct channel *c, struct neap_handle allocator, uint8_t val
 static void P8_slices_flow_from_one_thread_to_two_and_their_memory_comes_back(void **state)
 {
     (void)state;
+    needs_neighbours();
     struct neap_handle pool = pool_make(4096), allocator = allocator_make(pool, 0);
     struct channel c = {.lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
     pthread_t threads[2];
@@ -508,6 +512,7 @@ static void P8_a_shared_pool_holds_for_100_threads_100_bufs_and_100_slices(void 
 static void P8_all_calls_on_slices_work_in_a_shared_pool(void **state)
 {
     (void)state;
+    needs_neighbours();
     struct neap_handle pool = shared_make(), allocator = allocator_make(pool, 4),
                        own = pool_make(0);
     struct neap_handle s = slice_text(allocator, "header, payload"), moved;

@@ -1,7 +1,6 @@
 #include "iobuf/realm.h"
 
 #include "base/mem.h"
-#include "base/panic.h"
 #include "iobuf/ledger.h"
 #include "iobuf/reader.h"
 #include "iobuf/returns.h"
@@ -19,6 +18,7 @@ static pthread_mutex_t making = PTHREAD_MUTEX_INITIALIZER; /* for the two above 
 
 static pthread_once_t key_once = PTHREAD_ONCE_INIT;
 static pthread_key_t key; /* its destructor runs when a thread ends */
+static bool key_made;
 
 /* ---- making ---- */
 
@@ -99,13 +99,12 @@ bool neap_realm_any(void)
 struct neap_realm *neap_realm_mine(void)
 {
     if (neap_realm_any()) return neap_here.realm;
-    struct neap_realm *r = make();
+    struct neap_realm *r = neap_realm_note_thread() ? make() : NULL;
     if (!r) return NULL;
     uint64_t double_releases = neap_here.double_releases, stale_uses = neap_here.stale_uses;
     neap_here = r->here;
     neap_here.double_releases = double_releases;
     neap_here.stale_uses = stale_uses;
-    neap_realm_note_thread();
     return r;
 }
 
@@ -185,6 +184,7 @@ static void maybe_free(struct neap_realm *r)
 int neap_leave(int result)
 {
     struct neap_realm *r = neap_here.realm;
+    neap_returns_take(); /* what came late for a thread that was here before */
     maybe_free(r);
     swap(r);
     pthread_mutex_unlock(&r->lock);
@@ -231,12 +231,11 @@ static void thread_ends(void *realm)
 
 static void make_key(void)
 {
-    int failed = pthread_key_create(&key, thread_ends);
-    neap_assert(!failed, "there is a key for what a thread leaves");
+    key_made = pthread_key_create(&key, thread_ends) == 0;
 }
 
-void neap_realm_note_thread(void)
+bool neap_realm_note_thread(void)
 {
     pthread_once(&key_once, make_key);
-    pthread_setspecific(key, &nowhere); /* any that is not NULL */
+    return key_made && pthread_setspecific(key, &nowhere) == 0; /* any that is not NULL */
 }

@@ -144,8 +144,8 @@ int neap_visit_new(void);
 /* Go back. Returns the result, so that it can be had before. */
 __attribute__((cold)) int neap_leave(int result);
 
-/* private to returns.c: the thread needs neap_realm_thread_ends(). */
-void neap_realm_note_thread(void);
+/* private to returns.c: something is to be done when this thread ends. err: false: no memory. */
+bool neap_realm_note_thread(void);
 
-/* private to returns.c: go to a realm whose thread has ended, for good or bad. */
+/* private to returns.c: go to a realm, if its thread has ended. */
 bool neap_visit_ended(struct neap_realm *r);

@@ -19,8 +19,7 @@ static __attribute__((tls_model("initial-exec"))) _Thread_local struct neap_batc
 static void take_for(struct neap_realm *owner)
 {
     if (atomic_load(&owner->state) != NEAP_REALM_ENDED || !neap_visit_ended(owner)) return;
-    neap_returns_take_all();
-    neap_leave(NEAP_OK);
+    neap_leave(NEAP_OK); /* which takes them */
 }
 
 void neap_returns_send(void)
@@ -36,10 +35,10 @@ void neap_returns_send(void)
 
 static bool begin_batch(struct neap_realm *owner)
 {
+    if (!neap_realm_note_thread()) return false;
     struct neap_batch *b = neap_mem_calloc(1, sizeof *b);
     if (!b) return false;
     neap_returns_send();
-    neap_realm_note_thread();
     b->owner = owner;
     batch = b;
     return true;

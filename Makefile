@@ -25,8 +25,8 @@ COMPILE  = $(CC) $(FLAGS) $(CPPFLAGS) -I$(patsubst %/,%,$(dir $(HEADER))) -Isrc 
 # A sanitizer's own symbols may stay open in a library.
 LIBFLAGS = -shared -Wl,-soname,$(SONAME) -Wl,-z,nodelete $(if $(SANITIZE),,-Wl,-z,defs)
 # Packages: run and test install what is missing, the rest name it (tools/setup).
-NEED     = $(if $(filter test test-interpreted tests asan valgrind soak,$(MAKECMDGOALS)),test,run)
-INSTALL  = $(if $(filter run test test-interpreted asan valgrind soak,$(MAKECMDGOALS)),,--check)
+NEED     = $(if $(filter test test-interpreted tests asan tsan valgrind soak,$(MAKECMDGOALS)),test,run)
+INSTALL  = $(if $(filter run test test-interpreted asan tsan valgrind soak,$(MAKECMDGOALS)),,--check)
 # Asked for when a recipe runs, which is after the packages are there.
 LUAJIT_CFLAGS = $(shell pkg-config --cflags luajit)
 LUAJIT_LIBS   = $(shell pkg-config --libs luajit)
@@ -52,7 +52,7 @@ LUA_DIRS  = $(wildcard lua examples spec tools bench)
 # `make V=1` shows the commands.
 say = $(if $(V),,@echo "  $(1)"; )
 
-.PHONY: all setup run test test-interpreted tests asan valgrind soak fuzz fuzz-http modes coverage mutants lint format layers abi bench bench-peers bench-check benches experiment prove install uninstall clean help force
+.PHONY: all setup run test test-interpreted tests asan tsan valgrind soak fuzz fuzz-http modes coverage mutants lint format layers abi bench bench-peers bench-check benches experiment prove install uninstall clean help force
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -74,6 +74,11 @@ tests: $(TESTS) $(BUILD)/shim.so $(BUILD)/bad_link
 
 asan: ## the same tests under AddressSanitizer and UBSan
 	@$(MAKE) BUILD=build/asan SANITIZE=address,undefined CFLAGS='-O1 -g' test
+
+# Without address randomisation, which it cannot stand on every kernel.
+tsan: ## the tests of threads under ThreadSanitizer
+	@$(MAKE) BUILD=build/tsan SANITIZE=thread CFLAGS='-O1 -g' build/tsan/spec/threads_test
+	@setarch -R build/tsan/spec/threads_test
 
 valgrind: ## the C tests under valgrind
 	@$(MAKE) BUILD=build/valgrind CPPFLAGS=-DNEAP_VALGRIND tests
@@ -219,6 +224,7 @@ $(BUILD)/bench/seed.so: $(BUILD)/obj/bench/preload/seed.o
 	$(call say,LD $@)$(CC) $(FLAGS) -shared -o $@ $^ -ldl $(LDFLAGS)
 
 $(BUILD)/bench/micro_c: $(LIB_OBJS) # what it measures is partly hidden
+$(BUILD)/bench/threads: $(LIB_OBJS)
 
 $(BUILD)/obj/src/host/%.o: private INCLUDES = $(LUAJIT_CFLAGS) $(LIBEDIT_CFLAGS)
 $(BUILD)/obj/installed/%.o: private INCLUDES = $(LUAJIT_CFLAGS) $(LIBEDIT_CFLAGS) -DNEAP_INSTALLED

@@ -1,5 +1,12 @@
+local ffi = require("ffi")
 local helper = require("spec.helper")
 local neap = require("neap")
+local C = require("neap.abi").C
+
+ffi.cdef [[
+int pthread_create(unsigned long *thread, const void *attributes, void *(*start)(void *), void *);
+int pthread_join(unsigned long thread, void **result);
+]]
 
 local raises = helper.raises
 
@@ -243,6 +250,25 @@ describe("a pool", function()
     assert.is_false(pool == nil)
     assert.is_false(pool == slice)
     slice:release()
+    pool:close()
+  end)
+
+  -- A script cannot do that: a library with threads can, to which it gave a slice.
+  it("P8 counts what another thread released", function()
+    local pool = assert(neap.pool())
+    local allocator = pool:allocator()
+    local slice = allocator:copy("given away")
+    local thread = ffi.new("unsigned long[1]")
+    local release = ffi.cast("void *(*)(void *)", C.neap_slice_finalize)
+    local handle = ffi.new("struct neap_handle", slice.slot, slice.gen)
+    assert.equal(0, ffi.C.pthread_create(thread, nil, release, handle))
+    assert.equal(0, ffi.C.pthread_join(thread[0], nil))
+    local stats = pool:stats()
+    assert.equal(1, stats.slices_returned)
+    assert.equal(1, stats.slices_released)
+    assert.equal(0, stats.slices_live)
+    raises("slice:str: ", function() slice:str() end)
+    allocator:release()
     pool:close()
   end)
 end)

@@ -16,7 +16,9 @@
  * Results. Functions that return int return NEAP_OK or more, or a negative enum
  * neap_err. Sizes and offsets are bytes; offsets count from 0.
  *
- * Thread: one, unless a function says otherwise. */
+ * Thread: the one that made the thing a handle names; for all others that is NEAP_E_THREAD (or
+ * NULL, NaN, …), but for what a pool is that was made `shared`, which all may use, and for slices,
+ * which all may release. Sockets, loops and all that this header has behind them: one. */
 #pragma once
 #pragma GCC visibility push(default)
 
@@ -46,6 +48,7 @@ enum neap_err {
     NEAP_E_IDLE = -22,        /* nothing came or went for the idle timeout */
     NEAP_E_DESCRIPTOR = -23,  /* no inherited descriptor has this number, or it is no such thing */
     NEAP_E_UNWATCHED = -24,   /* the system has no memory left to watch it */
+    NEAP_E_THREAD = -26,      /* misuse: the handle is another thread's */
     NEAP_E_MALFORMED = -25,   /* bytes that the protocol does not allow */
     NEAP_E_SYSTEM = -1000     /* another failure of the system: this minus its errno */
 };
@@ -98,6 +101,7 @@ struct neap_pool_options {
     bool classes;        /* round up to size classes (at most a fifth of a buf is waste) */
     bool poison;         /* overwrite a recycled buf, so that stale bytes show */
     bool fixed;          /* nothing adapts to the traffic: every run does the same */
+    bool shared;         /* any thread may use it, its allocators and slices: see docs/c.md */
 };
 
 struct neap_pool_settings {
@@ -140,9 +144,11 @@ struct neap_pool_stats {
     uint64_t reserve_used;     /* messages that one of them ended in the reserve */
     uint64_t slices_detached;  /* slivers that moved by themselves */
     uint64_t bytes_detached;   /* … and what they no longer keep from the pool */
+    uint64_t slices_returned;  /* of the released ones: by another thread than the pool's */
 };
 
-/* own: returns owned (neap_pool_release).  err: RANGE (a size out of range), MEMORY. */
+/* own: returns owned (neap_pool_release).  err: RANGE (a size out of range), MEMORY (also when 256
+ * threads and shared pools are there). */
 int neap_pool_create(const struct neap_pool_options *options, struct neap_handle *pool);
 
 /* Later requests fail with CLOSED; slices stay valid. Twice is harmless. err: STALE. */
@@ -161,7 +167,7 @@ int neap_pool_settings(uint32_t slot, uint32_t gen, struct neap_pool_settings *s
 /* own: borrows.  err: STALE. */
 int neap_pool_stats(uint32_t slot, uint32_t gen, struct neap_pool_stats *stats);
 
-/* The sums over all pools of the process, those that have ended included. */
+/* The sums over all pools of this thread, those that have ended included. */
 void neap_pools_stats(struct neap_pool_stats *stats);
 
 /* Give all free bufs back to the system. Returns the bytes. err: STALE (-1 as a double). */
@@ -178,6 +184,12 @@ double neap_pools_decay(double now_ms, double budget_bytes);
 
 /* The finalizer of a forgotten pool handle: neap_pool_release(), never an error. */
 void neap_pool_finalize(void *handle);
+
+/* Send what this thread has released of others' slices, which otherwise is done for 32 at a time,
+ * and when the thread ends; and end what others have released of its own. A loop does this in each
+ * turn, neap_pool_stats() and an allocator that needs another buf do the latter. Returns how many
+ * ended. */
+int neap_thread_turn(void);
 
 /* ---- Slice: a counted view of a part of a buf ------------------------------------------ */
 
@@ -213,7 +225,9 @@ int neap_slice_info(uint32_t slot, uint32_t gen, struct neap_slice_info *info);
 /* The size in bytes, or STALE. */
 int neap_slice_size(uint32_t slot, uint32_t gen);
 
-/* End the slice. Returns NEAP_OK or wishes. own: takes.  err: STALE (counted as a double release). */
+/* End the slice. Returns NEAP_OK or wishes. own: takes.  err: STALE (counted as a double release).
+ * Thread: any. From another one than the slice's it is NEAP_OK, or MEMORY (then nothing happened):
+ * neap_thread_turn(). */
 int neap_slice_release(uint32_t slot, uint32_t gen);
 
 /* The finalizer of a forgotten slice handle: releases and counts, never an error. */
@@ -324,7 +338,7 @@ int neap_foreign_slice(const char *bytes, size_t size, uint32_t anchor, struct n
 uint32_t neap_foreign_next(void);
 
 struct neap_slice_stats {
-    uint64_t live; /* slices of all pools, foreign ones included */
+    uint64_t live; /* slices of all pools of this thread, foreign ones included */
     uint64_t double_releases;
     uint64_t stale_uses; /* other operations on a stale handle */
 };

@@ -40,6 +40,7 @@ local known = {
   [C.NEAP_E_ADDRESS_IN_USE] = { "address_in_use", "the address is in use: is another server "
     .. "running? (port 0 picks a free one)" },
   [C.NEAP_E_PERMISSION] = { "permission", "not permitted (a port below 1024 needs root)" },
+  [C.NEAP_E_THREAD] = { "thread", "it is another thread's" },
   [C.NEAP_E_DESCRIPTORS] = { "descriptors", "no file descriptor is left (see ulimit -n)" },
 }
 

@@ -161,7 +161,7 @@ static uint64_t really_held(void)
     const struct neap_buf *bufs[4 * MOST];
     int found = 0;
     uint64_t bytes = 0;
-    for (uint32_t slot = 1; slot < neap_slices.count; slot++) {
+    for (uint32_t slot = 1; slot < neap_here.slices.count; slot++) {
         const struct neap_slice *s = neap_slice_at(slot);
         if (!(s->head.gen & 1) || s->owned) continue;
         bool again = false;

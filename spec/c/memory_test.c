@@ -205,7 +205,7 @@ static void memory_fails_for_the_descriptor_of_a_foreign_slice(void **state)
     uint32_t count = 0;
     do {
         assert_int_equal(neap_foreign_slice("text", 4, 1, &s[count]), NEAP_OK);
-    } while (++count < 20000 && neap_slices.live + 1 < neap_slices.committed);
+    } while (++count < 20000 && neap_here.slices.live + 1 < neap_here.slices.committed);
     struct neap_handle none;
     neap_mem_fail_after(1);
     assert_int_equal(neap_foreign_slice("text", 4, 1, &none), NEAP_E_MEMORY);

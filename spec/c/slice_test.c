@@ -194,7 +194,7 @@ static void S0_a_handle_that_names_nothing_is_stale(void **state)
         {other.slot, other.gen + 2},
         {other.slot, other.gen - 2},
         {other.slot + 1, other.gen},
-        {neap_slices.count, 1},
+        {neap_here.slices.count, 1},
         {NEAP_SLICES_MAX, 1},
         {UINT32_MAX, UINT32_MAX},
     };

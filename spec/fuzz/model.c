@@ -227,7 +227,7 @@ static void end_all(void)
     struct neap_pool_stats sum;
     neap_pools_stats(&sum);
     CHECK(sum.bytes_held == 0 && sum.bufs_live == 0 && sum.slices_live == 0);
-    CHECK(neap_slices.live == 0 && neap_held_by_handles == 0);
+    CHECK(neap_here.slices.live == 0 && neap_here.held_by_handles == 0);
 }
 
 /* A table that cannot grow is memory_test's: an allocator has moved on then, unseen from here. */

@@ -99,7 +99,7 @@ static uint32_t extents_of(const struct neap_buf *buf)
 static void audit_table(uint64_t *piece_bytes)
 {
     uint32_t live = 0, others = 0;
-    for (uint32_t slot = 1; slot < neap_slices.count; slot++) {
+    for (uint32_t slot = 1; slot < neap_here.slices.count; slot++) {
         const struct neap_slice *s = neap_slice_at(slot);
         if (!(s->head.gen & 1)) continue;
         live++;
@@ -107,7 +107,7 @@ static void audit_table(uint64_t *piece_bytes)
         others += !s->owned;
         if (!s->owned) *piece_bytes += neap_slice_bytes_count(s);
     }
-    CHECK(live == neap_slices.live && others >= model.slice_count);
+    CHECK(live == neap_here.slices.live && others >= model.slice_count);
     for (uint32_t i = 0; i < model.slice_count; i++) *piece_bytes -= slice_size(&model.slices[i]);
 }
 
@@ -134,7 +134,7 @@ static void audit_pool(struct model_pool *pool, uint64_t live_bytes)
     CHECK(!pool->options.limit || s.bytes_held <= (uint64_t)pool->options.limit);
     CHECK(!pool->closed || s.bytes_free == 0);
     uint64_t referenced = 0, slices = 0;
-    for (uint32_t slot = 1; slot < neap_slices.count; slot++) {
+    for (uint32_t slot = 1; slot < neap_here.slices.count; slot++) {
         const struct neap_slice *one = neap_slice_at(slot);
         if (!(one->head.gen & 1) || !one->buf->slab || one->buf->slab->pool != pool->real) continue;
         referenced += one->bound - one->free;
@@ -169,6 +169,6 @@ void model_audit(void)
     for (uint32_t i = 0; i < model.buffer_count; i++) pieces -= model.buffers[i].bytes.size;
     CHECK(pieces == 0);
     audit_bufs(&held, live);
-    CHECK(held == neap_held_by_handles);
+    CHECK(held == neap_here.held_by_handles);
     for (uint32_t i = 0; i < model.pool_count; i++) audit_pool(&model.pools[i], live[i]);
 }

@@ -5,7 +5,7 @@
  * script does never reaches one. Thread: any. */
 #pragma once
 
-_Noreturn void neap_panic(const char *file, int line, const char *message);
+__attribute__((cold)) _Noreturn void neap_panic(const char *file, int line, const char *message);
 
 #define neap_assert(condition, message)                                                            \
     do {                                                                                           \

@@ -75,3 +75,12 @@ static inline void neap_root(const void *p, size_t bytes)
     (void)p;
     (void)bytes;
 }
+
+static inline void neap_no_root(const void *p, size_t bytes)
+{
+#ifdef NEAP_ASAN
+    __lsan_unregister_root_region(p, bytes);
+#endif
+    (void)p;
+    (void)bytes;
+}

@@ -11,9 +11,11 @@ enum { GROW_BYTES = NEAP_TINY(64 * 1024, 16384) }; /* memory made usable at a ti
 static bool reserve(struct neap_slots *t)
 {
     size_t bytes = (size_t)t->limit * t->item_size;
-    t->items = neap_mem_reserve(bytes);
-    if (t->items) neap_root(t->items, bytes);
-    return t->items != NULL;
+    t->start = neap_mem_reserve(bytes);
+    if (!t->start) return false;
+    neap_root(t->start, bytes);
+    t->items = t->start - (size_t)t->first * t->item_size;
+    return true;
 }
 
 static bool grow(struct neap_slots *t)
@@ -21,17 +23,17 @@ static bool grow(struct neap_slots *t)
     size_t from = (size_t)t->committed * t->item_size / NEAP_MEM_PAGE * NEAP_MEM_PAGE;
     size_t end = (size_t)t->limit * t->item_size;
     size_t to = from + GROW_BYTES < end ? from + GROW_BYTES : end;
-    if (!neap_mem_commit(t->items + from, to - from)) return false;
+    if (!neap_mem_commit(t->start + from, to - from)) return false;
     t->committed = (uint32_t)(to / t->item_size);
     return true;
 }
 
-/* Slot 0 is made with a generation that no handle has. */
+/* The first slot is made with a generation that no handle has. */
 static bool start(struct neap_slots *t)
 {
-    if (!t->items && !reserve(t)) return false;
+    if (!t->start && !reserve(t)) return false;
     if (!grow(t)) return false;
-    ((struct neap_slot *)neap_slots_at(t, 0))->gen = UINT32_MAX - 1;
+    ((struct neap_slot *)neap_slots_nth(t, 0))->gen = UINT32_MAX - 1;
     t->count = 1;
     return true;
 }
@@ -42,7 +44,7 @@ bool neap_slots_refill(struct neap_slots *t)
     if (t->count == 0 && !start(t)) return false;
     if (t->count == t->limit) return false;
     if (t->count == t->committed && !grow(t)) return false;
-    t->free_head = t->count++;
+    t->free_head = t->first + t->count++;
     return true;
 }
 
@@ -57,4 +59,15 @@ void *neap_slots_take(struct neap_slots *t, uint32_t *slot)
 void neap_slots_give(struct neap_slots *t, uint32_t slot)
 {
     neap_slots_give_item(t, neap_slots_at(t, slot), slot);
+}
+
+void neap_slots_end(struct neap_slots *t)
+{
+    neap_assert(t->live == 0, "a table ends when it is empty");
+    size_t bytes = (size_t)t->limit * t->item_size;
+    if (t->start) {
+        neap_no_root(t->start, bytes);
+        neap_mem_unmap(t->start, bytes);
+    }
+    *t = (struct neap_slots){.first = t->first, .item_size = t->item_size, .limit = t->limit};
 }

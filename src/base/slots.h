@@ -11,8 +11,9 @@
  *     ... neap_slots_find(&things, slot, gen) ...            // NULL: stale
  *     neap_slots_give(&things, slot);
  *
- * The first member of an item is a struct neap_slot. Slot 0 is never handed out,
- * so 0 can mean "none" and the handle {0, 0} is always stale.
+ * The first member of an item is a struct neap_slot. The first slot is never handed
+ * out, so 0 can mean "none" and the handle {0, 0} is always stale. Slots are numbered from
+ * `first` on, so that the handles of several tables can be told apart (iobuf/realm.h).
  * Limits: as many items as the table says. Thread: one. */
 #pragma once
 
@@ -26,17 +27,19 @@ enum { NEAP_SLOT_LAST_GEN = UINT32_MAX - 64 }; /* retires here: the last user's 
 
 struct neap_slot {
     uint32_t gen;  /* ro: odd while in use */
-    uint32_t next; /* private: the next free slot */
+    uint32_t next; /* ro: its own slot while in use; else private: the next free one */
 };
 
 struct neap_slots {
-    uint8_t *items;     /* ro: the table; NULL until the first take */
+    uint8_t *items; /* private: where slot 0 stands, or would stand; NULL until the first take */
+    uint8_t *start; /* private: where the first slot of the table stands */
+    uint32_t first; /* ro: its number */
+    uint32_t count; /* ro: slots ever used, the first included */
     uint32_t item_size; /* ro: bytes */
-    uint32_t limit;     /* ro: items at most, slot 0 included */
-    uint32_t count;     /* ro: slots ever used, slot 0 included */
-    uint32_t committed; /* private: slots whose memory is usable */
     uint32_t free_head; /* private: the slot given back last */
+    uint32_t limit;     /* ro: items at most, the first slot included */
     uint32_t live;      /* ro: slots in use */
+    uint32_t committed; /* private: slots whose memory is usable */
 };
 
 #define NEAP_SLOTS(type, max)                                                                      \
@@ -49,11 +52,18 @@ static inline void *neap_slots_at(const struct neap_slots *t, uint32_t slot)
     return t->items + (size_t)slot * t->item_size;
 }
 
+/* The nth slot of the table, in use or not; from 1 to t->count - 1. */
+static inline void *neap_slots_nth(const struct neap_slots *t, uint32_t nth)
+{
+    return t->start + (size_t)nth * t->item_size;
+}
+
 /* own: returns borrowed, until the slot is given back.  err: NULL when the handle is stale. */
 static inline void *neap_slots_find(const struct neap_slots *t, uint32_t slot, uint32_t gen)
 {
-    if (slot >= t->count) return NULL;
-    struct neap_slot *s = neap_slots_at(t, slot);
+    uint32_t nth = slot - t->first;
+    if (nth >= t->count) return NULL;
+    struct neap_slot *s = neap_slots_nth(t, nth);
     return s->gen == gen && (gen & 1) ? s
                                       : NULL; /* a made-up handle may have the gen of a free slot */
 }
@@ -62,6 +72,9 @@ static inline void *neap_slots_find(const struct neap_slots *t, uint32_t slot, u
 void *neap_slots_take(struct neap_slots *t, uint32_t *slot);
 
 void neap_slots_give(struct neap_slots *t, uint32_t slot);
+
+/* Give the memory of an empty table back. Handles made so far may find something again. */
+void neap_slots_end(struct neap_slots *t);
 
 /* Make sure that a slot is free. err: false when the table is full or there is no memory. */
 bool neap_slots_refill(struct neap_slots *t);
@@ -73,10 +86,10 @@ static inline void *neap_slots_take_raw(struct neap_slots *t, size_t item_size, 
     struct neap_slot *s = (struct neap_slot *)(t->items + t->free_head * item_size);
     *slot = t->free_head;
     t->free_head = s->next;
+    s->next = *slot;
     t->live++;
     neap_assert(!(s->gen & 1), "a free slot has an even generation");
     s->gen++;
-    s->next = 0;
     return s;
 }
 

@@ -34,7 +34,7 @@ static const struct counter of_pools[] = {
     COUNTER(neap_pool_stats, dropped_trim),     COUNTER(neap_pool_stats, dropped_closed),
     COUNTER(neap_pool_stats, limit_hits),       COUNTER(neap_pool_stats, reads_paused),
     COUNTER(neap_pool_stats, reserve_used),     COUNTER(neap_pool_stats, slices_detached),
-    COUNTER(neap_pool_stats, bytes_detached),
+    COUNTER(neap_pool_stats, bytes_detached),   COUNTER(neap_pool_stats, slices_returned),
 };
 
 static const struct counter of_slices[] = {

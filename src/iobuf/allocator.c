@@ -8,11 +8,9 @@
 #include <string.h>
 
 #include "iobuf/ledger.h"
+#include "iobuf/returns.h"
 
-enum {
-    ALLOCATORS_MAX = 1 << 20,
-    TAIL_PART = 8, /* of a buf, which may be left behind */
-};
+enum { TAIL_PART = 8 }; /* of a buf, which may be left behind */
 
 struct neap_allocator {
     struct neap_slot head;
@@ -24,22 +22,24 @@ struct neap_allocator {
     uint32_t reserve;
 };
 
-static struct neap_slots allocators = NEAP_SLOTS(struct neap_allocator, ALLOCATORS_MAX);
+const struct neap_slots neap_no_allocators = NEAP_SLOTS(struct neap_allocator, NEAP_ALLOCATORS_MAX);
 
 static struct neap_allocator *allocator_of(uint32_t slot, uint32_t gen)
 {
-    return neap_slots_find(&allocators, slot, gen);
+    return neap_slots_find(&neap_here.allocators, slot, gen);
 }
 
 int neap_allocator_create(uint32_t pool_slot, uint32_t pool_gen, uint32_t reserve,
                           struct neap_handle *handle)
 {
     struct neap_pool *pool = neap_pool_of(pool_slot, pool_gen);
-    if (!pool) return NEAP_E_STALE;
+    if (!pool && neap_visit(pool_slot))
+        return neap_leave(neap_allocator_create(pool_slot, pool_gen, reserve, handle));
+    if (!pool) return neap_missing(pool_slot);
     if (reserve > NEAP_BUF_MAX_BYTES) return NEAP_E_RANGE;
     if (pool->closed) return NEAP_E_CLOSED;
     uint32_t slot;
-    struct neap_allocator *a = neap_slots_take(&allocators, &slot);
+    struct neap_allocator *a = neap_slots_take(&neap_here.allocators, &slot);
     if (!a) return NEAP_E_MEMORY;
     neap_pool_keep(pool);
     a->slot = slot;
@@ -110,6 +110,7 @@ static bool wants_own_buf(const struct neap_allocator *a, uint32_t size)
 static __attribute__((noinline)) int alloc_elsewhere(struct neap_allocator *a, uint32_t size,
                                                      struct neap_handle *handle)
 {
+    neap_returns_take();
     if (a->buf && a->buf->refs == 1 && size <= a->capacity) {
         a->cursor = 0; /* all that was cut from it has been released: it begins anew */
         return cut_next(a, size, handle);
@@ -121,10 +122,17 @@ static __attribute__((noinline)) int alloc_elsewhere(struct neap_allocator *a, u
     return result | (neap_collector_due(false) ? NEAP_STEP : NEAP_OK);
 }
 
+static __attribute__((noinline)) int alloc_in_other(uint32_t slot, uint32_t gen, uint32_t n,
+                                                    struct neap_handle *handle)
+{
+    return neap_visit(slot) ? neap_leave(neap_allocator_alloc(slot, gen, n, handle))
+                            : neap_missing(slot);
+}
+
 int neap_allocator_alloc(uint32_t slot, uint32_t gen, uint32_t n, struct neap_handle *handle)
 {
     struct neap_allocator *a = allocator_of(slot, gen);
-    if (!a) return NEAP_E_STALE;
+    if (!a) return alloc_in_other(slot, gen, n, handle);
     if (!a->pool || a->pool->closed) return NEAP_E_CLOSED;
     uint64_t sum = (uint64_t)n + a->reserve;
     if (sum > NEAP_BUF_MAX_BYTES) return NEAP_E_OVERSIZED;
@@ -138,26 +146,38 @@ int neap_allocator_copy(uint32_t slot, uint32_t gen, const char *bytes, uint32_t
 {
     int result = neap_allocator_alloc(slot, gen, n, handle);
     if (result < 0) return result;
-    if (n) memcpy(neap_slice_data(neap_slice_of(handle->slot, handle->gen)), bytes, n);
+    struct neap_slice *s = neap_slice_of(handle->slot, handle->gen);
+    if (s && n) memcpy(neap_slice_data(s), bytes, n);
+    if (!s) neap_slice_write(handle->slot, handle->gen, 0, bytes, n); /* of a shared pool */
     return result;
+}
+
+static void shut(struct neap_allocator *a)
+{
+    if (!a->pool) return;
+    leave_buf(a);
+    neap_pool_unkeep(a->pool);
+    a->pool = NULL;
 }
 
 int neap_allocator_close(uint32_t slot, uint32_t gen)
 {
     struct neap_allocator *a = allocator_of(slot, gen);
-    if (!a) return NEAP_E_STALE;
-    if (!a->pool) return NEAP_OK;
-    leave_buf(a);
-    neap_pool_unkeep(a->pool);
-    a->pool = NULL;
+    if (!a)
+        return neap_visit(slot) ? neap_leave(neap_allocator_close(slot, gen)) : neap_missing(slot);
+    shut(a);
     return NEAP_OK;
 }
 
 int neap_allocator_release(uint32_t slot, uint32_t gen)
 {
-    int result = neap_allocator_close(slot, gen);
-    if (result == NEAP_OK) neap_slots_give(&allocators, slot);
-    return result;
+    struct neap_allocator *a = allocator_of(slot, gen);
+    if (!a)
+        return neap_visit(slot) ? neap_leave(neap_allocator_release(slot, gen))
+                                : neap_missing(slot);
+    shut(a);
+    neap_slots_give(&neap_here.allocators, slot);
+    return NEAP_OK;
 }
 
 void neap_allocator_finalize(void *handle)

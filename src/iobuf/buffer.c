@@ -11,8 +11,6 @@
 #include "iobuf/ledger.h"
 #include "scan/number.h"
 
-enum { BUFFERS_MAX = 1 << 20 };
-
 struct neap_buffer {
     struct neap_slot head;
     uint32_t slot;
@@ -21,20 +19,20 @@ struct neap_buffer {
     uint32_t size;          /* bytes in all pieces */
 };
 
-static struct neap_slots buffers = NEAP_SLOTS(struct neap_buffer, BUFFERS_MAX);
+const struct neap_slots neap_no_buffers = NEAP_SLOTS(struct neap_buffer, NEAP_BUFFERS_MAX);
 
 static struct neap_buffer *buffer_of(uint32_t slot, uint32_t gen)
 {
-    return neap_slots_find(&buffers, slot, gen);
+    return neap_slots_find(&neap_here.realm->buffers, slot, gen);
 }
 
 int neap_buffer_create(uint32_t pool_slot, uint32_t pool_gen, struct neap_handle *handle)
 {
     struct neap_pool *pool = neap_pool_of(pool_slot, pool_gen);
-    if (!pool) return NEAP_E_STALE;
+    if (!pool) return neap_missing(pool_slot);
     if (pool->closed) return NEAP_E_CLOSED;
     uint32_t slot;
-    struct neap_buffer *b = neap_slots_take(&buffers, &slot);
+    struct neap_buffer *b = neap_slots_take(&neap_here.realm->buffers, &slot);
     if (!b) return NEAP_E_MEMORY;
     neap_pool_keep(pool);
     b->slot = slot;
@@ -46,7 +44,7 @@ int neap_buffer_create(uint32_t pool_slot, uint32_t pool_gen, struct neap_handle
 int neap_buffer_size(uint32_t slot, uint32_t gen)
 {
     struct neap_buffer *b = buffer_of(slot, gen);
-    return b ? (int)b->size : NEAP_E_STALE;
+    return b ? (int)b->size : neap_missing(slot);
 }
 
 /* ---- pieces ---- */
@@ -157,15 +155,15 @@ static int put(struct neap_buffer *b, const uint8_t *bytes, uint32_t n)
 int neap_buffer_put(uint32_t slot, uint32_t gen, const char *bytes, uint32_t n)
 {
     struct neap_buffer *b = buffer_of(slot, gen);
-    return b ? put(b, (const uint8_t *)bytes, n) : NEAP_E_STALE;
+    return b ? put(b, (const uint8_t *)bytes, n) : neap_missing(slot);
 }
 
 int neap_buffer_put_slice(uint32_t slot, uint32_t gen, uint32_t slice_slot, uint32_t slice_gen)
 {
     const struct neap_slice *s = neap_slice_of(slice_slot, slice_gen);
-    if (!s) return neap_slice_stale();
+    if (!s) return neap_slice_stale(slice_slot);
     struct neap_buffer *b = buffer_of(slot, gen);
-    return b ? put(b, neap_slice_data(s), neap_slice_bytes_count(s)) : NEAP_E_STALE;
+    return b ? put(b, neap_slice_data(s), neap_slice_bytes_count(s)) : neap_missing(slot);
 }
 
 int neap_buffer_put_view(uint32_t slot, uint32_t gen, uint32_t reader_slot, uint32_t reader_gen,
@@ -180,7 +178,7 @@ int neap_buffer_put_view(uint32_t slot, uint32_t gen, uint32_t reader_slot, uint
 int neap_buffer_put_bits(uint32_t slot, uint32_t gen, int number, uint64_t bits)
 {
     struct neap_buffer *b = buffer_of(slot, gen);
-    if (!b) return NEAP_E_STALE;
+    if (!b) return neap_missing(slot);
     if (!neap_number_known(number)) return NEAP_E_RANGE;
     uint8_t bytes[8];
     neap_number_store(bytes, number, bits);
@@ -198,7 +196,7 @@ int neap_buffer_put_number(uint32_t slot, uint32_t gen, int number, double value
 int neap_buffer_put_varint(uint32_t slot, uint32_t gen, uint64_t value)
 {
     struct neap_buffer *b = buffer_of(slot, gen);
-    if (!b) return NEAP_E_STALE;
+    if (!b) return neap_missing(slot);
     uint8_t bytes[NEAP_VARINT_BYTES];
     return put(b, bytes, neap_varint_store(bytes, value));
 }
@@ -206,7 +204,7 @@ int neap_buffer_put_varint(uint32_t slot, uint32_t gen, uint64_t value)
 int neap_buffer_reserve(uint32_t slot, uint32_t gen, uint32_t n)
 {
     struct neap_buffer *b = buffer_of(slot, gen);
-    if (!b) return NEAP_E_STALE;
+    if (!b) return neap_missing(slot);
     uint32_t offset = b->size;
     int result = put(b, NULL, n);
     return result < 0 ? result : (int)offset;
@@ -228,7 +226,7 @@ static uint8_t *byte_at(const struct neap_buffer *b, uint32_t offset)
 int neap_buffer_set_bits(uint32_t slot, uint32_t gen, uint32_t offset, int number, uint64_t bits)
 {
     struct neap_buffer *b = buffer_of(slot, gen);
-    if (!b) return NEAP_E_STALE;
+    if (!b) return neap_missing(slot);
     uint32_t width = neap_number_width(number);
     if (!neap_number_known(number) || offset > b->size || width > b->size - offset)
         return NEAP_E_RANGE;
@@ -260,7 +258,7 @@ static int hand_out(struct neap_slice *piece)
 int neap_buffer_take(uint32_t slot, uint32_t gen, struct neap_handle *handle)
 {
     struct neap_buffer *b = buffer_of(slot, gen);
-    if (!b) return NEAP_E_STALE;
+    if (!b) return neap_missing(slot);
     while (b->first) {
         struct neap_slice *piece = pop_piece(b);
         *handle = neap_slice_handle(piece);
@@ -273,7 +271,7 @@ int neap_buffer_take(uint32_t slot, uint32_t gen, struct neap_handle *handle)
 int neap_buffer_truncate(uint32_t slot, uint32_t gen, uint32_t size)
 {
     struct neap_buffer *b = buffer_of(slot, gen);
-    if (!b) return NEAP_E_STALE;
+    if (!b) return neap_missing(slot);
     if (size > b->size) return NEAP_E_RANGE;
     if (size == 0) {
         drop_pieces(b);
@@ -292,7 +290,7 @@ int neap_buffer_truncate(uint32_t slot, uint32_t gen, uint32_t size)
 int neap_buffer_reset(uint32_t slot, uint32_t gen)
 {
     struct neap_buffer *b = buffer_of(slot, gen);
-    if (!b) return NEAP_E_STALE;
+    if (!b) return neap_missing(slot);
     cut_back(b, b->first, 0, 0);
     return NEAP_OK;
 }
@@ -300,10 +298,10 @@ int neap_buffer_reset(uint32_t slot, uint32_t gen)
 int neap_buffer_release(uint32_t slot, uint32_t gen)
 {
     struct neap_buffer *b = buffer_of(slot, gen);
-    if (!b) return NEAP_E_STALE;
+    if (!b) return neap_missing(slot);
     drop_pieces(b);
     neap_pool_unkeep(b->pool);
-    neap_slots_give(&buffers, slot);
+    neap_slots_give(&neap_here.realm->buffers, slot);
     return NEAP_OK;
 }
 

@@ -11,23 +11,42 @@
 
 static bool inside(const struct neap_slice *s, uint32_t offset, uint32_t size)
 {
-    uint32_t have = neap_slice_bytes_count(s);
-    return offset <= have && size <= have - offset;
+    return (uint64_t)offset + size <= neap_slice_bytes_count(s);
 }
 
 /* ---- numbers ---- */
 
+static __attribute__((noinline)) double get_in_other(uint32_t slot, uint32_t gen, uint32_t offset,
+                                                     int number)
+{
+    if (!neap_visit(slot)) return NAN;
+    double value = neap_slice_get(slot, gen, offset, number);
+    neap_leave(NEAP_OK);
+    return value;
+}
+
 double neap_slice_get(uint32_t slot, uint32_t gen, uint32_t offset, int number)
 {
     const struct neap_slice *s = neap_slice_of(slot, gen);
-    if (!s || !inside(s, offset, neap_number_width(number))) return NAN;
+    if (!s) return get_in_other(slot, gen, offset, number);
+    if (!inside(s, offset, neap_number_width(number))) return NAN;
     return neap_number_get(neap_slice_data(s) + offset, number);
+}
+
+static __attribute__((noinline)) uint64_t get_bits_in_other(uint32_t slot, uint32_t gen,
+                                                            uint32_t offset, int number)
+{
+    if (!neap_visit(slot)) return 0;
+    uint64_t bits = neap_slice_get_bits(slot, gen, offset, number);
+    neap_leave(NEAP_OK);
+    return bits;
 }
 
 uint64_t neap_slice_get_bits(uint32_t slot, uint32_t gen, uint32_t offset, int number)
 {
     const struct neap_slice *s = neap_slice_of(slot, gen);
-    if (!s || !neap_number_known(number)) return 0;
+    if (!s) return get_bits_in_other(slot, gen, offset, number);
+    if (!neap_number_known(number)) return 0;
     if (!inside(s, offset, neap_number_width(number))) return 0;
     return neap_number_bits(neap_slice_data(s) + offset, number);
 }
@@ -35,24 +54,33 @@ uint64_t neap_slice_get_bits(uint32_t slot, uint32_t gen, uint32_t offset, int n
 int neap_slice_check(uint32_t slot, uint32_t gen, uint32_t offset, uint32_t size)
 {
     const struct neap_slice *s = neap_slice_of(slot, gen);
-    if (!s) return neap_slice_stale();
+    if (!s)
+        return neap_visit(slot) ? neap_leave(neap_slice_check(slot, gen, offset, size))
+                                : neap_slice_stale(slot);
     return inside(s, offset, size) ? NEAP_OK : NEAP_E_RANGE;
 }
 
 /* May these bytes be written through this slice? */
 static int writable(const struct neap_slice *s, uint32_t offset, uint32_t size)
 {
-    if (!s) return neap_slice_stale();
     if (!inside(s, offset, size)) return NEAP_E_RANGE;
     if (!s->buf->slab) return NEAP_E_READ_ONLY;
     uint32_t from = s->base + offset;
     return size && neap_slice_contested(s, from, from + size) ? NEAP_E_OVERLAP : NEAP_OK;
 }
 
+static __attribute__((noinline)) int set_bits_in_other(uint32_t slot, uint32_t gen, uint32_t offset,
+                                                       int number, uint64_t bits)
+{
+    return neap_visit(slot) ? neap_leave(neap_slice_set_bits(slot, gen, offset, number, bits))
+                            : neap_slice_stale(slot);
+}
+
 int neap_slice_set_bits(uint32_t slot, uint32_t gen, uint32_t offset, int number, uint64_t bits)
 {
     struct neap_slice *s = neap_slice_of(slot, gen);
     if (!neap_number_known(number)) return NEAP_E_RANGE;
+    if (!s) return set_bits_in_other(slot, gen, offset, number, bits);
     int result = writable(s, offset, neap_number_width(number));
     if (result == NEAP_OK) neap_number_store(neap_slice_data(s) + offset, number, bits);
     return result;
@@ -65,7 +93,11 @@ static bool encode(int number, double value, uint64_t *bits)
 
 int neap_slice_try_write(uint32_t slot, uint32_t gen, uint32_t offset, uint32_t size)
 {
-    return writable(neap_slice_of(slot, gen), offset, size);
+    const struct neap_slice *s = neap_slice_of(slot, gen);
+    if (!s)
+        return neap_visit(slot) ? neap_leave(neap_slice_try_write(slot, gen, offset, size))
+                                : neap_slice_stale(slot);
+    return writable(s, offset, size);
 }
 
 int neap_slice_try_set(uint32_t slot, uint32_t gen, uint32_t offset, int number, double value)
@@ -89,7 +121,9 @@ int neap_slice_pack(uint32_t slot, uint32_t gen, uint32_t offset,
                     const struct neap_numbers *numbers)
 {
     struct neap_slice *s = neap_slice_of(slot, gen);
-    if (!s) return NEAP_E_STALE;
+    if (!s)
+        return neap_visit(slot) ? neap_leave(neap_slice_pack(slot, gen, offset, numbers))
+                                : neap_missing(slot);
     uint8_t bytes[NEAP_NUMBERS_MAX * 8];
     int size = neap_numbers_store(bytes, numbers);
     if (size < 0) return size;
@@ -101,7 +135,9 @@ int neap_slice_pack(uint32_t slot, uint32_t gen, uint32_t offset,
 int neap_slice_unpack(uint32_t slot, uint32_t gen, uint32_t offset, struct neap_numbers *numbers)
 {
     const struct neap_slice *s = neap_slice_of(slot, gen);
-    if (!s) return NEAP_E_STALE;
+    if (!s)
+        return neap_visit(slot) ? neap_leave(neap_slice_unpack(slot, gen, offset, numbers))
+                                : neap_missing(slot);
     if (!inside(s, offset, 0)) return NEAP_E_RANGE;
     return neap_numbers_load(neap_slice_data(s) + offset, neap_slice_bytes_count(s) - offset,
                              numbers);
@@ -112,6 +148,9 @@ int neap_slice_unpack(uint32_t slot, uint32_t gen, uint32_t offset, struct neap_
 int neap_slice_write(uint32_t slot, uint32_t gen, uint32_t offset, const char *bytes, uint32_t size)
 {
     struct neap_slice *s = neap_slice_of(slot, gen);
+    if (!s)
+        return neap_visit(slot) ? neap_leave(neap_slice_write(slot, gen, offset, bytes, size))
+                                : neap_slice_stale(slot);
     int result = writable(s, offset, size);
     if (result == NEAP_OK && size) memcpy(neap_slice_data(s) + offset, bytes, size);
     return result;
@@ -121,9 +160,13 @@ int neap_slice_copy(uint32_t slot, uint32_t gen, uint32_t offset, uint32_t from_
                     uint32_t from_gen, uint32_t from_offset, uint32_t size)
 {
     const struct neap_slice *from = neap_slice_of(from_slot, from_gen);
-    if (!from) return neap_slice_stale();
+    if (!from && neap_visit(from_slot))
+        return neap_leave(
+            neap_slice_copy(slot, gen, offset, from_slot, from_gen, from_offset, size));
+    if (!from) return neap_slice_stale(from_slot);
     if (!inside(from, from_offset, size)) return NEAP_E_RANGE;
     struct neap_slice *s = neap_slice_of(slot, gen);
+    if (!s) return neap_slice_stale(slot);
     int result = writable(s, offset, size);
     if (result == NEAP_OK && size)
         memmove(neap_slice_data(s) + offset, neap_slice_data(from) + from_offset, size);
@@ -133,17 +176,26 @@ int neap_slice_copy(uint32_t slot, uint32_t gen, uint32_t offset, uint32_t from_
 int neap_slice_find(uint32_t slot, uint32_t gen, const char *bytes, uint32_t size, uint32_t from)
 {
     const struct neap_slice *s = neap_slice_of(slot, gen);
-    if (!s) return neap_slice_stale();
+    if (!s)
+        return neap_visit(slot) ? neap_leave(neap_slice_find(slot, gen, bytes, size, from))
+                                : neap_slice_stale(slot);
     uint32_t have = neap_slice_bytes_count(s);
     if (from > have) return NEAP_E_RANGE;
     int64_t at = neap_find(neap_slice_data(s), have, bytes, size, from);
     return at < 0 ? NEAP_E_EOF : (int)at;
 }
 
+static __attribute__((noinline)) int equals_in_other(uint32_t slot, uint32_t gen, const char *bytes,
+                                                     uint32_t size)
+{
+    return neap_visit(slot) ? neap_leave(neap_slice_equals(slot, gen, bytes, size))
+                            : neap_slice_stale(slot);
+}
+
 int neap_slice_equals(uint32_t slot, uint32_t gen, const char *bytes, uint32_t size)
 {
     const struct neap_slice *s = neap_slice_of(slot, gen);
-    if (!s) return neap_slice_stale();
+    if (!s) return equals_in_other(slot, gen, bytes, size);
     if (neap_slice_bytes_count(s) != size) return 0;
     return !size || memcmp(neap_slice_data(s), bytes, size) == 0;
 }
@@ -151,20 +203,30 @@ int neap_slice_equals(uint32_t slot, uint32_t gen, const char *bytes, uint32_t s
 int neap_slice_equals_slice(uint32_t slot, uint32_t gen, uint32_t other_slot, uint32_t other_gen)
 {
     const struct neap_slice *other = neap_slice_of(other_slot, other_gen);
-    if (!other) return neap_slice_stale();
+    if (!other && neap_visit(other_slot))
+        return neap_leave(neap_slice_equals_slice(slot, gen, other_slot, other_gen));
+    if (!other) return neap_slice_stale(other_slot);
     return neap_slice_equals(slot, gen, (const char *)neap_slice_data(other),
                              neap_slice_bytes_count(other));
 }
 
 int neap_slice_copy_out(uint32_t slot, uint32_t gen, uint32_t offset, uint32_t n, char *room)
 {
-    int result = neap_slice_check(slot, gen, offset, n);
-    if (result == NEAP_OK && n) memcpy(room, neap_slice_bytes(slot, gen) + offset, n);
-    return result;
+    const struct neap_slice *s = neap_slice_of(slot, gen);
+    if (!s)
+        return neap_visit(slot) ? neap_leave(neap_slice_copy_out(slot, gen, offset, n, room))
+                                : neap_slice_stale(slot);
+    if (!inside(s, offset, n)) return NEAP_E_RANGE;
+    if (n) memcpy(room, neap_slice_data(s) + offset, n);
+    return NEAP_OK;
 }
 
 const uint8_t *neap_slice_bytes(uint32_t slot, uint32_t gen)
 {
     const struct neap_slice *s = neap_slice_of(slot, gen);
-    return s ? neap_slice_data(s) : NULL;
+    if (s) return neap_slice_data(s);
+    if (!neap_visit(slot)) return NULL;
+    const uint8_t *bytes = neap_slice_bytes(slot, gen);
+    neap_leave(NEAP_OK);
+    return bytes;
 }

@@ -22,15 +22,10 @@
 
 #include "iobuf/pool.h"
 
-/* bytes; ro but for the two functions below */
-extern __attribute__((visibility("hidden"))) uint64_t neap_held_by_handles;
-
-extern __attribute__((visibility("hidden"))) uint64_t neap_finalizers_run;
-
 /* The collector has run the finalizer of a handle. */
 static inline void neap_collector_finalized(void)
 {
-    neap_finalizers_run++;
+    neap_here.finalizers_run++;
 }
 
 /* A handle begins to hold the buf, or does so no longer. This is done for each slice, so the
@@ -38,12 +33,12 @@ static inline void neap_collector_finalized(void)
  * processor sets by itself. */
 static inline void neap_buf_hold(struct neap_buf *buf)
 {
-    if (++buf->more_handles == 0) neap_held_by_handles += buf->capacity;
+    if (++buf->more_handles == 0) neap_here.held_by_handles += buf->capacity;
 }
 
 static inline void neap_buf_unhold(struct neap_buf *buf)
 {
-    if (--buf->more_handles < 0) neap_held_by_handles -= buf->capacity;
+    if (--buf->more_handles < 0) neap_here.held_by_handles -= buf->capacity;
 }
 
 /* A pool is at its limit: what was forgotten shall come back now, in a step for each turn. */

@@ -117,7 +117,11 @@ static uint64_t decay(struct neap_pool *pool, double now_ms, uint64_t budget)
 double neap_pool_decay(uint32_t slot, uint32_t gen, double now_ms, double budget_bytes)
 {
     struct neap_pool *pool = neap_pool_of(slot, gen);
-    return pool ? (double)decay(pool, now_ms, (uint64_t)budget_bytes) : -1;
+    if (pool) return (double)decay(pool, now_ms, (uint64_t)budget_bytes);
+    if (!neap_visit(slot)) return -1;
+    double gone = neap_pool_decay(slot, gen, now_ms, budget_bytes);
+    neap_leave(NEAP_OK);
+    return gone;
 }
 
 /* Free bufs may go later, when a window of more use is forgotten; or now, but for the budget. */
@@ -131,8 +135,8 @@ double neap_pools_decay(double now_ms, double budget_bytes)
 {
     uint64_t left = (uint64_t)budget_bytes;
     double again_ms = -1;
-    for (uint32_t slot = 1; slot < neap_pools_count(); slot++) {
-        struct neap_pool *pool = neap_pool_at(slot);
+    for (uint32_t nth = 1; nth < neap_pools_count(); nth++) {
+        struct neap_pool *pool = neap_pool_nth(nth);
         if (!pool) continue;
         uint64_t gone = decay(pool, now_ms, left);
         left -= gone < left ? gone : left;

@@ -8,8 +8,7 @@
 
 enum {
     GROUPS_MAX = 1 << 16,
-    GROUP_HEADS = NEAP_TINY(4096, 4), /* of the chains that a group is searched in */
-    ENDS = 1 << 16,                   /* ends of slices that are remembered */
+    ENDS = 1 << 16, /* ends of slices that are remembered */
 };
 
 _Static_assert(NEAP_SLICES_MAX < (int)NEAP_TRACK_KEPT, "NEAP_TRACK_KEPT is the number of no track");
@@ -34,28 +33,24 @@ struct end {
     struct neap_end what;
 };
 
-int64_t neap_ledger_left = INT64_MAX;
+const struct neap_slots neap_no_tracks = NEAP_SLOTS(struct track, NEAP_SLICES_MAX);
+const struct neap_slots neap_no_groups = NEAP_SLOTS(struct group, GROUPS_MAX);
 
-static int level = NEAP_LEAKS_OFF;
-static int64_t sample_left; /* at the level touch, where all slices come by */
-static uint64_t random_state = 0x9e3779b97f4a7c15;
-static bool news;
-static struct neap_ledger_stats counts;
-
-static struct neap_slots tracks = NEAP_SLOTS(struct track, NEAP_SLICES_MAX);
-static struct neap_slots groups = NEAP_SLOTS(struct group, GROUPS_MAX);
-static uint32_t group_heads[GROUP_HEADS];
-static struct end *ends; /* by a hash of the handle; the latest stays */
+static struct neap_ledger_state *state(void)
+{
+    return &neap_here.realm->ledger;
+}
 
 /* ---- levels, and who is watched ---- */
 
 /* xorshift64*, and of its upper bits a number in (0, 1]. */
 static double next_random(void)
 {
-    random_state ^= random_state >> 12;
-    random_state ^= random_state << 25;
-    random_state ^= random_state >> 27;
-    uint64_t bits = (random_state * 0x2545f4914f6cdd1dull) >> 11;
+    uint64_t *x = &state()->random_state;
+    *x ^= *x >> 12;
+    *x ^= *x << 25;
+    *x ^= *x >> 27;
+    uint64_t bits = (*x * 0x2545f4914f6cdd1dull) >> 11;
     return (double)(bits + 1) * 0x1p-53;
 }
 
@@ -67,31 +62,32 @@ static int64_t next_interval(void)
 int neap_ledger_set_level(int wanted)
 {
     if (wanted < NEAP_LEAKS_OFF || wanted > NEAP_LEAKS_ALL) return NEAP_E_RANGE;
-    level = wanted;
-    sample_left = next_interval();
-    neap_ledger_left = level == NEAP_LEAKS_OFF      ? INT64_MAX
-                       : level == NEAP_LEAKS_SAMPLE ? sample_left
-                                                    : -1;
+    if (!neap_realm_mine()) return NEAP_E_MEMORY;
+    state()->level = wanted;
+    state()->sample_left = next_interval();
+    neap_here.ledger_left = state()->level == NEAP_LEAKS_OFF      ? INT64_MAX
+                            : state()->level == NEAP_LEAKS_SAMPLE ? state()->sample_left
+                                                                  : -1;
     return NEAP_OK;
 }
 
 int neap_ledger_level(void)
 {
-    return level;
+    return state()->level;
 }
 
 static struct track *track_of(const struct neap_slice *s)
 {
     bool has_one = s->track && s->track != NEAP_TRACK_KEPT;
-    return has_one ? neap_slots_at(&tracks, s->track) : NULL;
+    return has_one ? neap_slots_at(&state()->tracks, s->track) : NULL;
 }
 
 static int watch(struct neap_slice *s, double weight)
 {
     uint32_t slot;
-    struct track *track = neap_slots_take(&tracks, &slot);
+    struct track *track = neap_slots_take(&state()->tracks, &slot);
     if (!track) {
-        counts.missed++;
+        state()->counts.missed++;
         return NEAP_OK;
     }
     track->bytes = neap_slice_bytes_count(s);
@@ -104,14 +100,14 @@ static int watch(struct neap_slice *s, double weight)
 static int sample(struct neap_slice *s)
 {
     double n = neap_slice_bytes_count(s);
-    sample_left = next_interval();
+    state()->sample_left = next_interval();
     return watch(s, n > 0 ? -1 / expm1(-n / NEAP_LEAKS_BYTES) : 1);
 }
 
 /* No handle is used again at these levels, and one that is used once is not worth a finalizer. */
 static int hold(struct neap_slice *s)
 {
-    if (level <= NEAP_LEAKS_SAMPLE) return NEAP_OK;
+    if (state()->level <= NEAP_LEAKS_SAMPLE) return NEAP_OK;
     s->held = true;
     if (!s->track) s->track = NEAP_TRACK_KEPT;
     return NEAP_HOLD;
@@ -125,18 +121,18 @@ int neap_ledger_moved(struct neap_slice *s)
 int neap_ledger_birth(struct neap_slice *s)
 {
     int wishes = NEAP_OK;
-    switch (level) {
-    case NEAP_LEAKS_OFF: neap_ledger_left = INT64_MAX; break;
+    switch (state()->level) {
+    case NEAP_LEAKS_OFF: neap_here.ledger_left = INT64_MAX; break;
     case NEAP_LEAKS_SAMPLE:
         wishes = sample(s);
-        neap_ledger_left = sample_left;
+        neap_here.ledger_left = state()->sample_left;
         break;
     case NEAP_LEAKS_TOUCH:
-        neap_ledger_left = -1;
-        sample_left -= neap_slice_bytes_count(s);
-        if (sample_left < 0) wishes = sample(s);
+        neap_here.ledger_left = -1;
+        state()->sample_left -= neap_slice_bytes_count(s);
+        if (state()->sample_left < 0) wishes = sample(s);
         break;
-    default: neap_ledger_left = -1; wishes = watch(s, 1);
+    default: neap_here.ledger_left = -1; wishes = watch(s, 1);
     }
     return wishes | hold(s);
 }
@@ -154,7 +150,7 @@ void neap_ledger_born(uint32_t slot, uint32_t gen, uint32_t site)
 
 bool neap_ledger_touches(const struct neap_slice *s)
 {
-    return level > NEAP_LEAKS_SAMPLE && track_of(s);
+    return state()->level > NEAP_LEAKS_SAMPLE && track_of(s);
 }
 
 int neap_ledger_wants(uint32_t slot, uint32_t gen)
@@ -184,15 +180,15 @@ void neap_ledger_places(const struct neap_slice *s, uint32_t *born, struct neap_
 static struct end *end_of(uint32_t slot, uint32_t gen)
 {
     uint32_t hash = (slot * 0x9e3779b1u ^ gen * 0x85ebca6bu) >> 16;
-    return &ends[hash % ENDS];
+    return &state()->ends[hash % ENDS];
 }
 
 /* A handle that names s is about to be stale. */
 static void remember_end(const struct neap_slice *s, const struct track *track, enum neap_deed deed)
 {
     if (s->owned) return;
-    if (!ends) ends = neap_mem_map(ENDS * sizeof *ends);
-    if (!ends) return;
+    if (!state()->ends) state()->ends = neap_mem_map(ENDS * sizeof *state()->ends);
+    if (!state()->ends) return;
     uint32_t slot = neap_slice_slot(s);
     uint32_t gen = s->head.gen - !(s->head.gen & 1); /* one that coalesce hides had this one */
     *end_of(slot, gen) = (struct end){slot, gen, {track->born, {0, deed}}};
@@ -210,20 +206,20 @@ int neap_ledger_end(struct neap_slice *s, enum neap_slice_ending ending)
                                            [NEAP_TAKEN] = NEAP_DEED_MERGE,
                                            [NEAP_DROPPED] = NEAP_DEED_END,
                                            [NEAP_COLLECTED] = NEAP_DEED_END};
-    int keep = level > NEAP_LEAKS_SAMPLE || s->held ? NEAP_KEEP : NEAP_OK;
+    int keep = state()->level > NEAP_LEAKS_SAMPLE || s->held ? NEAP_KEEP : NEAP_OK;
     struct track *track = track_of(s);
     uint32_t slot = s->track;
     s->track = 0;
     if (!track) return keep;
     remember_end(s, track, deeds[ending]);
     neap_site_ended(track->born, track->weight, track->bytes);
-    neap_slots_give(&tracks, slot);
+    neap_slots_give(&state()->tracks, slot);
     return keep | NEAP_NOTE;
 }
 
 static struct end *known_end(uint32_t slot, uint32_t gen)
 {
-    struct end *end = ends && slot ? end_of(slot, gen) : NULL;
+    struct end *end = state()->ends && slot ? end_of(slot, gen) : NULL;
     return end && end->slot == slot && end->gen == gen ? end : NULL;
 }
 
@@ -244,13 +240,13 @@ void neap_ledger_end_at(uint32_t slot, uint32_t gen, uint32_t site, int deed)
 
 static struct group *group_at(uint32_t slot)
 {
-    return neap_slots_at(&groups, slot);
+    return neap_slots_at(&state()->groups, slot);
 }
 
 static struct group *new_group(const struct track *track, uint32_t *head)
 {
     uint32_t slot;
-    struct group *group = neap_slots_take(&groups, &slot);
+    struct group *group = neap_slots_take(&state()->groups, &slot);
     if (!group) return NULL;
     group->sum.born = track->born;
     group->sum.last[0] = track->last[0];
@@ -264,7 +260,7 @@ static struct group *group_of(const struct track *track)
 {
     const struct neap_place *last = &track->last[0];
     uint32_t hash = (track->born * 31 + last->site) * 31 + last->deed;
-    uint32_t *head = &group_heads[hash % GROUP_HEADS];
+    uint32_t *head = &state()->group_heads[hash % NEAP_GROUP_HEADS];
     for (uint32_t slot = *head; slot; slot = group_at(slot)->next) {
         struct group *group = group_at(slot);
         if (group->sum.born == track->born && group->sum.last[0].site == last->site &&
@@ -279,14 +275,14 @@ void neap_ledger_forget(const struct neap_slice *s)
     const struct track *track = track_of(s);
     uint32_t pinned = s->buf->refs == 1 ? s->buf->capacity : 0; /* its last holder */
     uint32_t n = neap_slice_bytes_count(s);
-    news = true;
-    counts.slices++;
-    counts.bytes += n;
-    counts.pinned += pinned;
+    state()->news = true;
+    state()->counts.slices++;
+    state()->counts.bytes += n;
+    state()->counts.pinned += pinned;
     if (!track) return;
-    counts.watched++;
+    state()->counts.watched++;
     struct group *group = group_of(track);
-    if (!group && groups.count > 1) group = group_at(1);
+    if (!group && state()->groups.count > 1) group = group_at(1);
     if (!group) return;
     memcpy(group->sum.last, track->last, sizeof track->last);
     group->sum.watched++;
@@ -297,20 +293,31 @@ void neap_ledger_forget(const struct neap_slice *s)
 
 int neap_ledger_forgotten(uint32_t i, struct neap_forgotten *forgotten)
 {
-    if (groups.count == 0 || i >= groups.count - 1) return NEAP_E_RANGE;
+    if (state()->groups.count == 0 || i >= state()->groups.count - 1) return NEAP_E_RANGE;
     *forgotten = group_at(i + 1)->sum;
     return NEAP_OK;
 }
 
 void neap_ledger_stats(struct neap_ledger_stats *stats)
 {
-    *stats = counts;
-    stats->live = tracks.live;
+    *stats = state()->counts;
+    stats->live = state()->tracks.live;
 }
 
 bool neap_ledger_news(void)
 {
-    bool was = news;
-    news = false;
-    return was;
+    if (!state()->news) return false;
+    state()->news = false;
+    return true;
+}
+
+void neap_ledger_clear(void)
+{
+    struct neap_ledger_state *ledger = state();
+    neap_slots_end(&ledger->tracks);
+    ledger->groups.live = 0; /* none is ever given back */
+    neap_slots_end(&ledger->groups);
+    if (ledger->ends) neap_mem_unmap(ledger->ends, ENDS * sizeof *ledger->ends);
+    *ledger = (struct neap_ledger_state){.tracks = ledger->tracks, .groups = ledger->groups};
+    neap_sites_clear();
 }

@@ -24,9 +24,6 @@
 #include "iobuf/slice.h"
 #include "neap.h"
 
-/* private: bytes of slices until the next one is looked at; below 0: all are */
-extern __attribute__((visibility("hidden"))) int64_t neap_ledger_left;
-
 /* private: what the function below leaves aside. */
 int neap_ledger_birth(struct neap_slice *s);
 
@@ -34,8 +31,8 @@ int neap_ledger_birth(struct neap_slice *s);
  * NEAP_HOLD, at the levels touch and all. */
 static inline int neap_slice_born(struct neap_slice *s)
 {
-    neap_ledger_left -= neap_slice_bytes_count(s);
-    return __builtin_expect(neap_ledger_left < 0, 0) ? neap_ledger_birth(s) : NEAP_OK;
+    neap_here.ledger_left -= neap_slice_bytes_count(s);
+    return __builtin_expect(neap_here.ledger_left < 0, 0) ? neap_ledger_birth(s) : NEAP_OK;
 }
 
 /* A slice with a track is about to end. Returns what its handle's owner is told: NEAP_OK,
@@ -48,7 +45,13 @@ bool neap_ledger_touches(const struct neap_slice *s);
 /* The collector found a slice that nobody released. */
 void neap_ledger_forget(const struct neap_slice *s);
 
+/* Nothing is left in this realm: forget what was. */
+void neap_ledger_clear(void);
+
 /* ---- sites (site.c) ---- */
+
+/* The same for all sites. */
+void neap_sites_clear(void);
 
 /* One more slice, or one fewer, that stands for `weight` ones of n bytes. */
 void neap_site_made(uint32_t site, double weight, uint32_t n);

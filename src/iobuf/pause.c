@@ -19,9 +19,8 @@ struct neap_account {
     uint32_t reader; /* slot; 0: it is closed */
 };
 
-static struct neap_slots accounts = NEAP_SLOTS(struct neap_account, ACCOUNTS_MAX);
-static uint32_t waiting_readers;
-static neap_pause_wake *wake;
+const struct neap_slots neap_no_accounts = NEAP_SLOTS(struct neap_account, ACCOUNTS_MAX);
+static neap_pause_wake *wake; /* the loop's, which is one thread's */
 
 void neap_pauses_on_wake(neap_pause_wake *fn)
 {
@@ -52,7 +51,7 @@ static void join(struct neap_reader *r, uint32_t size)
     else
         queue->first = r->slot;
     queue->last = r->slot;
-    waiting_readers++;
+    neap_here.realm->waiting_readers++;
     pool->stats.reads_paused++;
 }
 
@@ -69,7 +68,7 @@ static void leave(struct neap_reader *r)
     else
         queue->last = r->wait_prev;
     r->waiting = false;
-    waiting_readers--;
+    neap_here.realm->waiting_readers--;
 }
 
 /* Who waits longest of those behind two heads; NULL: nobody. Tickets may overflow. */
@@ -170,7 +169,7 @@ void neap_pause_come_back(struct neap_reader *r)
 int neap_account_open(struct neap_reader *r, uint64_t limit)
 {
     uint32_t slot;
-    struct neap_account *account = neap_slots_take(&accounts, &slot);
+    struct neap_account *account = neap_slots_take(&neap_here.realm->accounts, &slot);
     if (!account) return NEAP_E_MEMORY;
     account->limit = limit;
     account->reader = r->slot;
@@ -180,14 +179,14 @@ int neap_account_open(struct neap_reader *r, uint64_t limit)
 
 static void maybe_end_account(uint32_t slot)
 {
-    const struct neap_account *account = neap_slots_at(&accounts, slot);
-    if (!account->reader && account->held == 0) neap_slots_give(&accounts, slot);
+    const struct neap_account *account = neap_slots_at(&neap_here.realm->accounts, slot);
+    if (!account->reader && account->held == 0) neap_slots_give(&neap_here.realm->accounts, slot);
 }
 
 static void close_account(struct neap_reader *r)
 {
     if (!r->account) return;
-    struct neap_account *account = neap_slots_at(&accounts, r->account);
+    struct neap_account *account = neap_slots_at(&neap_here.realm->accounts, r->account);
     account->reader = 0;
     maybe_end_account(r->account);
     r->account = 0;
@@ -196,14 +195,14 @@ static void close_account(struct neap_reader *r)
 static bool account_full(const struct neap_reader *r, uint32_t size)
 {
     if (!r->account) return false;
-    const struct neap_account *account = neap_slots_at(&accounts, r->account);
+    const struct neap_account *account = neap_slots_at(&neap_here.realm->accounts, r->account);
     return account->held + neap_pool_buf_bytes(r->pool, size) > account->limit;
 }
 
 static void charge(const struct neap_reader *r, struct neap_buf *buf)
 {
     if (!r->account) return;
-    struct neap_account *account = neap_slots_at(&accounts, r->account);
+    struct neap_account *account = neap_slots_at(&neap_here.realm->accounts, r->account);
     account->held += buf->capacity;
     buf->account = r->account;
 }
@@ -211,7 +210,7 @@ static void charge(const struct neap_reader *r, struct neap_buf *buf)
 void neap_account_discharge(struct neap_buf *buf)
 {
     uint32_t slot = buf->account;
-    struct neap_account *account = neap_slots_at(&accounts, slot);
+    struct neap_account *account = neap_slots_at(&neap_here.realm->accounts, slot);
     neap_assert(account->held >= buf->capacity, "an account holds what was charged");
     account->held -= buf->capacity;
     buf->account = 0;
@@ -322,10 +321,10 @@ static void wake_for_reserve(struct neap_pool *pool)
 
 void neap_pauses_turn(void)
 {
-    if (!waiting_readers) return;
+    if (!neap_here.realm->waiting_readers) return;
     neap_collector_hurry();
-    for (uint32_t slot = 1; slot < neap_pools_count(); slot++) {
-        struct neap_pool *pool = neap_pool_at(slot);
+    for (uint32_t nth = 1; nth < neap_pools_count(); nth++) {
+        struct neap_pool *pool = neap_pool_nth(nth);
         if (!pool) continue;
         if (wake_in_order(pool) == 0) wake_for_reserve(pool);
     }
@@ -333,5 +332,5 @@ void neap_pauses_turn(void)
 
 bool neap_pauses_any(void)
 {
-    return waiting_readers > 0;
+    return neap_here.realm->waiting_readers > 0;
 }

@@ -5,6 +5,7 @@
 #include "base/mem.h"
 #include "iobuf/collector.h"
 #include "iobuf/decay.h"
+#include "iobuf/returns.h"
 #include "iobuf/slab.h"
 
 enum {
@@ -16,22 +17,22 @@ enum {
     REUSE_CLASSES = 2 * NEAP_CLASS_STEPS, /* a free buf serves requests down to a fourth of it */
 };
 
-static struct neap_slots pools = NEAP_SLOTS(struct neap_pool, NEAP_POOL_LIMIT);
+const struct neap_slots neap_no_pools = NEAP_SLOTS(struct neap_pool, NEAP_POOL_LIMIT);
 
 struct neap_pool *neap_pool_of(uint32_t slot, uint32_t gen)
 {
-    return neap_slots_find(&pools, slot, gen);
+    return neap_slots_find(&neap_here.realm->pools, slot, gen);
 }
 
 uint32_t neap_pools_count(void)
 {
-    return pools.count;
+    return neap_here.realm->pools.count;
 }
 
-struct neap_pool *neap_pool_at(uint32_t slot)
+struct neap_pool *neap_pool_nth(uint32_t nth)
 {
-    struct neap_pool *pool = neap_slots_at(&pools, slot);
-    return slot && pool->head.gen & 1 ? pool : NULL;
+    struct neap_pool *pool = neap_slots_nth(&neap_here.realm->pools, nth);
+    return pool->head.gen & 1 ? pool : NULL;
 }
 
 static uint64_t bufs_live(const struct neap_pool *pool)
@@ -224,16 +225,14 @@ int neap_pool_take_small(struct neap_pool *pool, size_t size, struct neap_buf **
     return refused_at_limit(pool, neap_pool_take_small_within(pool, size, most_live(pool), buf));
 }
 
-static struct neap_pool_stats ended_pools;
-
 static void count_pool(struct neap_pool_stats *sum, const struct neap_pool *pool);
 
 static void maybe_destroy(struct neap_pool *pool)
 {
     if (pool->keepers || !pool->handle_gone || bufs_live(pool)) return;
-    count_pool(&ended_pools, pool);
+    count_pool(&neap_here.realm->ended_pools, pool);
     neap_assert(pool->stats.bytes_held == 0, "a pool without live bufs ends with none");
-    neap_slots_give(&pools, pool->slot);
+    neap_slots_give(&neap_here.realm->pools, pool->slot);
 }
 
 /* So it may be when the limit was lowered: nothing is kept until it is so no more (cap is 0). */
@@ -313,12 +312,10 @@ static void set(struct neap_pool *pool, const struct neap_pool_options *options)
     pool->cap = above_limit(pool) ? 0 : pool->retain;
 }
 
-int neap_pool_create(const struct neap_pool_options *options, struct neap_handle *handle)
+static int create(const struct neap_pool_options *options, struct neap_handle *handle)
 {
-    if (!whole(options->min_size, 0, NEAP_BUF_MAX_BYTES)) return NEAP_E_RANGE;
-    if (!settings_valid(options)) return NEAP_E_RANGE;
     uint32_t slot;
-    struct neap_pool *pool = neap_slots_take(&pools, &slot);
+    struct neap_pool *pool = neap_slots_take(&neap_here.realm->pools, &slot);
     if (!pool) return NEAP_E_MEMORY;
     pool->slot = slot;
     pool->keepers = 1;
@@ -330,6 +327,15 @@ int neap_pool_create(const struct neap_pool_options *options, struct neap_handle
     set(pool, options);
     *handle = (struct neap_handle){slot, pool->head.gen};
     return NEAP_OK;
+}
+
+int neap_pool_create(const struct neap_pool_options *options, struct neap_handle *handle)
+{
+    if (!whole(options->min_size, 0, NEAP_BUF_MAX_BYTES)) return NEAP_E_RANGE;
+    if (!settings_valid(options)) return NEAP_E_RANGE;
+    if (!options->shared) return neap_realm_mine() ? create(options, handle) : NEAP_E_MEMORY;
+    int result = neap_visit_new();
+    return result < 0 ? result : neap_leave(create(options, handle));
 }
 
 static bool fits_limit(uint64_t reserve, uint64_t limit)
@@ -349,7 +355,9 @@ int neap_pool_reserve(struct neap_pool *pool, uint32_t max_read)
 int neap_pool_configure(uint32_t slot, uint32_t gen, const struct neap_pool_options *options)
 {
     struct neap_pool *pool = neap_pool_of(slot, gen);
-    if (!pool) return NEAP_E_STALE;
+    if (!pool)
+        return neap_visit(slot) ? neap_leave(neap_pool_configure(slot, gen, options))
+                                : neap_missing(slot);
     if (!settings_valid(options)) return NEAP_E_RANGE;
     if (!fits_limit(pool->reserve, (uint64_t)options->limit)) return NEAP_E_LIMIT;
     set(pool, options);
@@ -359,7 +367,9 @@ int neap_pool_configure(uint32_t slot, uint32_t gen, const struct neap_pool_opti
 int neap_pool_settings(uint32_t slot, uint32_t gen, struct neap_pool_settings *settings)
 {
     struct neap_pool *pool = neap_pool_of(slot, gen);
-    if (!pool) return NEAP_E_STALE;
+    if (!pool)
+        return neap_visit(slot) ? neap_leave(neap_pool_settings(slot, gen, settings))
+                                : neap_missing(slot);
     *settings = (struct neap_pool_settings){
         .min_size = pool->min_size,
         .limit = (double)pool->limit,
@@ -396,7 +406,8 @@ void neap_pool_unkeep(struct neap_pool *pool)
 int neap_pool_close(uint32_t slot, uint32_t gen)
 {
     struct neap_pool *pool = neap_pool_of(slot, gen);
-    if (!pool) return NEAP_E_STALE;
+    if (!pool)
+        return neap_visit(slot) ? neap_leave(neap_pool_close(slot, gen)) : neap_missing(slot);
     shut(pool);
     return NEAP_OK;
 }
@@ -404,7 +415,8 @@ int neap_pool_close(uint32_t slot, uint32_t gen)
 int neap_pool_release(uint32_t slot, uint32_t gen)
 {
     struct neap_pool *pool = neap_pool_of(slot, gen);
-    if (!pool) return NEAP_E_STALE;
+    if (!pool)
+        return neap_visit(slot) ? neap_leave(neap_pool_release(slot, gen)) : neap_missing(slot);
     neap_slots_rename(&pool->head);
     pool->handle_gone = true;
     neap_pool_unkeep(pool);
@@ -431,8 +443,11 @@ static void read_stats(const struct neap_pool *pool, struct neap_pool_stats *sta
 
 int neap_pool_stats(uint32_t slot, uint32_t gen, struct neap_pool_stats *stats)
 {
+    neap_returns_take();
     struct neap_pool *pool = neap_pool_of(slot, gen);
-    if (!pool) return NEAP_E_STALE;
+    if (!pool)
+        return neap_visit(slot) ? neap_leave(neap_pool_stats(slot, gen, stats))
+                                : neap_missing(slot);
     read_stats(pool, stats);
     return NEAP_OK;
 }
@@ -450,16 +465,19 @@ static void count_pool(struct neap_pool_stats *sum, const struct neap_pool *pool
 
 void neap_pools_stats(struct neap_pool_stats *stats)
 {
-    *stats = ended_pools;
-    for (uint32_t slot = 1; slot < pools.count; slot++) {
-        struct neap_pool *pool = neap_slots_at(&pools, slot);
-        if (pool->head.gen & 1) count_pool(stats, pool);
+    *stats = neap_here.realm->ended_pools;
+    for (uint32_t nth = 1; nth < neap_pools_count(); nth++) {
+        const struct neap_pool *pool = neap_pool_nth(nth);
+        if (pool) count_pool(stats, pool);
     }
 }
 
 double neap_pool_trim(uint32_t slot, uint32_t gen)
 {
     struct neap_pool *pool = neap_pool_of(slot, gen);
-    if (!pool) return -1;
-    return (double)neap_pool_shrink(pool, 0, UINT64_MAX, &pool->stats.dropped_trim);
+    if (pool) return (double)neap_pool_shrink(pool, 0, UINT64_MAX, &pool->stats.dropped_trim);
+    if (!neap_visit(slot)) return -1;
+    double gone = neap_pool_trim(slot, gen);
+    neap_leave(NEAP_OK);
+    return gone;
 }

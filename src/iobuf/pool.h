@@ -26,14 +26,14 @@
 #include "base/panic.h"
 #include "base/poison.h"
 #include "base/slots.h"
+#include "iobuf/realm.h"
 #include "neap.h"
 
 enum {
-    NEAP_POOL_LIMIT = 65536, /* pools of a process */
-    NEAP_CLASS_STEPS = 4,    /* size classes between a size and its double */
-    NEAP_LARGE_SIZES = 11,   /* doublings from the largest class to the largest buf */
-    NEAP_CLASS_COUNT = 128,  /* bins: 64 bytes to 1 GiB, in steps */
-    NEAP_DECAY_WINDOWS = 3,  /* a free buf unused for so many windows is given back */
+    NEAP_CLASS_STEPS = 4,   /* size classes between a size and its double */
+    NEAP_LARGE_SIZES = 11,  /* doublings from the largest class to the largest buf */
+    NEAP_CLASS_COUNT = 128, /* bins: 64 bytes to 1 GiB, in steps */
+    NEAP_DECAY_WINDOWS = 3, /* a free buf unused for so many windows is given back */
     NEAP_DECAY_WINDOW_MS = 1000
 };
 
@@ -157,8 +157,8 @@ uint64_t neap_pool_shrink(struct neap_pool *pool, uint64_t keep, uint64_t budget
  * can end such a read while the pool is full. err: LIMIT, that is more than a fourth of it. */
 int neap_pool_reserve(struct neap_pool *pool, uint32_t max_read);
 
-/* The pool number `slot`, or NULL; all are below neap_pools_count(). */
-struct neap_pool *neap_pool_at(uint32_t slot);
+/* The nth pool of this thread, or NULL; from 1 to neap_pools_count() - 1. */
+struct neap_pool *neap_pool_nth(uint32_t nth);
 uint32_t neap_pools_count(void);
 
 /* private: what the fast path below leaves aside; the last holder of a buf is gone. */

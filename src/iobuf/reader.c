@@ -9,21 +9,20 @@
 #include "scan/number.h"
 
 enum {
-    READERS_MAX = 1 << 21,
     SMALL_ROOM = 4, /* a buf with less than this part of it left is not filled further */
     BUSY_TIMES = 4, /* a busy reader takes bufs of so many times the usual size */
 };
 
-static struct neap_slots readers = NEAP_SLOTS(struct neap_reader, READERS_MAX);
+const struct neap_slots neap_no_readers = NEAP_SLOTS(struct neap_reader, NEAP_READERS_MAX);
 
 struct neap_reader *neap_reader_of(uint32_t slot, uint32_t gen)
 {
-    return neap_slots_find(&readers, slot, gen);
+    return neap_slots_find(&neap_here.readers, slot, gen);
 }
 
 struct neap_reader *neap_reader_at(uint32_t slot)
 {
-    return neap_slots_at(&readers, slot);
+    return neap_slots_at(&neap_here.readers, slot);
 }
 
 static uint32_t unread(const struct neap_reader *r)
@@ -45,10 +44,10 @@ int neap_reader_create(uint32_t pool_slot, uint32_t pool_gen, uint32_t max_read,
                        struct neap_handle *handle)
 {
     struct neap_pool *pool = neap_pool_of(pool_slot, pool_gen);
-    if (!pool) return NEAP_E_STALE;
+    if (!pool) return neap_missing(pool_slot);
     if (pool->closed) return NEAP_E_CLOSED;
     uint32_t slot;
-    struct neap_reader *r = neap_slots_take(&readers, &slot);
+    struct neap_reader *r = neap_slots_take(&neap_here.readers, &slot);
     if (!r) return NEAP_E_MEMORY;
     neap_pool_keep(pool);
     r->slot = slot;
@@ -84,7 +83,7 @@ int neap_reader_close(uint32_t slot, uint32_t gen)
 int neap_reader_release(uint32_t slot, uint32_t gen)
 {
     int result = neap_reader_close(slot, gen);
-    if (result == NEAP_OK) neap_slots_give(&readers, slot);
+    if (result == NEAP_OK) neap_slots_give(&neap_here.readers, slot);
     return result;
 }
 

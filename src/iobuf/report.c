@@ -1,6 +1,7 @@
 /* report.c - what was forgotten, written to standard error as the process ends: also after
  * os.exit(), and in any program that uses the library, which is why this is C. */
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -101,16 +102,14 @@ static void print_heading(int level, const struct neap_ledger_stats *stats)
 
 void neap_ledger_report(void)
 {
-    static bool done;
+    static atomic_flag done = ATOMIC_FLAG_INIT;
     struct neap_ledger_stats stats;
     struct neap_slice_stats slices;
     int level = neap_ledger_level();
     neap_ledger_stats(&stats);
     neap_slice_stats(&slices);
     bool wanted = level > NEAP_LEAKS_SAMPLE || (level == NEAP_LEAKS_SAMPLE && stats.slices);
-    if (done) return;
-    done = true;
-    if (!wanted) return;
+    if (atomic_flag_test_and_set(&done) || !wanted) return;
     fflush(stdout); /* what the program printed comes before */
     print_heading(level, &stats);
     print_forgotten();
@@ -125,7 +124,6 @@ void neap_ledger_report(void)
 
 void neap_ledger_report_at_exit(void)
 {
-    static bool asked;
-    if (!asked) atexit(neap_ledger_report);
-    asked = true;
+    static atomic_flag asked = ATOMIC_FLAG_INIT;
+    if (!atomic_flag_test_and_set(&asked)) atexit(neap_ledger_report);
 }

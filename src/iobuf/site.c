@@ -12,12 +12,13 @@ struct site {
     struct neap_site_stats stats;
 };
 
-static struct neap_slots sites = NEAP_SLOTS(struct site, SITES_MAX);
+const struct neap_slots neap_no_sites = NEAP_SLOTS(struct site, SITES_MAX);
 static char others_text[] = "(a line of those that came too late to be told apart)";
 
 static struct site *site_at(uint32_t number)
 {
-    return number && number < sites.count ? neap_slots_at(&sites, number) : NULL;
+    const struct neap_slots *sites = &neap_here.realm->sites;
+    return number && number < sites->count ? neap_slots_at(sites, number) : NULL;
 }
 
 static char *copy_of(const char *text, uint32_t n)
@@ -31,9 +32,10 @@ static char *copy_of(const char *text, uint32_t n)
 /* The first site is for those that there is no room for. */
 static uint32_t others(void)
 {
-    if (sites.count > 1) return 1;
+    if (!neap_realm_mine()) return 0;
+    if (neap_here.realm->sites.count > 1) return 1;
     uint32_t number;
-    struct site *first = neap_slots_take(&sites, &number);
+    struct site *first = neap_slots_take(&neap_here.realm->sites, &number);
     if (!first) return 0;
     first->text = others_text;
     return number;
@@ -43,7 +45,7 @@ uint32_t neap_site_add(const char *text, uint32_t n)
 {
     uint32_t number = others();
     char *copy = number ? copy_of(text, n) : NULL;
-    struct site *made = copy ? neap_slots_take(&sites, &number) : NULL;
+    struct site *made = copy ? neap_slots_take(&neap_here.realm->sites, &number) : NULL;
     if (made)
         made->text = copy;
     else
@@ -81,4 +83,12 @@ void neap_site_ended(uint32_t number, double weight, uint32_t n)
     if (!site) return;
     site->stats.slices_live -= weight;
     site->stats.bytes_live -= weight * n;
+}
+
+void neap_sites_clear(void)
+{
+    struct neap_slots *sites = &neap_here.realm->sites;
+    for (uint32_t number = 2; number < sites->count; number++) neap_mem_free(site_at(number)->text);
+    sites->live = 0;
+    neap_slots_end(sites);
 }

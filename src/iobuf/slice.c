@@ -4,9 +4,9 @@
 
 #include "base/panic.h"
 #include "iobuf/ledger.h"
+#include "iobuf/returns.h"
 
-struct neap_slots neap_slices = NEAP_SLOTS(struct neap_slice, NEAP_SLICES_MAX);
-static struct neap_slice_stats counts;
+const struct neap_slots neap_no_slices = NEAP_SLOTS(struct neap_slice, NEAP_SLICES_MAX);
 
 /* ---- making and ending ---- */
 
@@ -68,7 +68,7 @@ void neap_slice_shrink_to(struct neap_slice *s, uint32_t bound)
 static __attribute__((noinline)) struct neap_slice *
 make_after_refill(struct neap_buf *buf, uint32_t free, uint32_t base, uint32_t bound)
 {
-    return neap_slots_refill(&neap_slices) ? neap_slice_make(buf, free, base, bound) : NULL;
+    return neap_slots_refill(&neap_here.slices) ? neap_slice_make(buf, free, base, bound) : NULL;
 }
 
 struct neap_slice *neap_slice_make(struct neap_buf *buf, uint32_t free, uint32_t base,
@@ -76,10 +76,10 @@ struct neap_slice *neap_slice_make(struct neap_buf *buf, uint32_t free, uint32_t
 {
     neap_assert(free <= base && base <= bound && bound <= buf->capacity,
                 "free <= base <= bound <= capacity");
-    if (__builtin_expect(!neap_slices.free_head, 0))
+    if (__builtin_expect(!neap_here.slices.free_head, 0))
         return make_after_refill(buf, free, base, bound);
     uint32_t slot;
-    struct neap_slice *s = neap_slots_take_raw(&neap_slices, sizeof *s, &slot);
+    struct neap_slice *s = neap_slots_take_raw(&neap_here.slices, sizeof *s, &slot);
     s->free = free;
     s->base = base;
     s->bound = bound;
@@ -89,6 +89,7 @@ struct neap_slice *neap_slice_make(struct neap_buf *buf, uint32_t free, uint32_t
     s->owned = false;
     s->still = false;
     s->held = false;
+    s->unused = 0;
     s->idle_since = 0;
     link_extent(s, slot, buf);
     neap_buf_hold(buf);
@@ -115,7 +116,7 @@ static inline __attribute__((always_inline)) void end(struct neap_slice *s,
     count_ending(buf->stats, ending);
     unlink_extent(s, buf);
     if (held) neap_buf_unhold(buf);
-    neap_slots_give_item(&neap_slices, &s->head, neap_slice_slot(s));
+    neap_slots_give_item(&neap_here.slices, &s->head, neap_slice_slot(s));
     neap_buf_release(buf); /* buf and its pool may be gone after this call */
 }
 
@@ -135,19 +136,25 @@ void neap_slice_end(struct neap_slice *s, enum neap_slice_ending ending)
         end(s, ending, !s->owned);
 }
 
-int neap_slice_stale(void)
+int neap_slice_stale(uint32_t slot)
 {
-    counts.stale_uses++;
+    neap_here.stale_uses++;
+    return neap_missing(slot);
+}
+
+static __attribute__((noinline)) int release_in_other(uint32_t slot, uint32_t gen)
+{
+    if (neap_visit(slot)) return neap_leave(neap_slice_release(slot, gen));
+    struct neap_realm *owner = neap_realm_other(slot);
+    if (owner) return neap_returns_add(owner, slot, gen);
+    neap_here.double_releases++;
     return NEAP_E_STALE;
 }
 
 int neap_slice_release(uint32_t slot, uint32_t gen)
 {
     struct neap_slice *s = neap_slice_of(slot, gen);
-    if (!s) {
-        counts.double_releases++;
-        return NEAP_E_STALE;
-    }
+    if (!s) return release_in_other(slot, gen);
     if (__builtin_expect(s->track, 0)) return end_watched(s, NEAP_RELEASED);
     end(s, NEAP_RELEASED, true); /* a handle found it */
     return NEAP_OK;
@@ -165,6 +172,7 @@ void neap_slice_finalize(void *handle)
     neap_collector_finalized();
     struct neap_slice *s = neap_slice_of(h->slot, h->gen);
     if (s) forget(s);
+    if (!s && neap_realm_other(h->slot)) release_in_other(h->slot, h->gen);
 }
 
 static bool is_held(const struct neap_slice *s)
@@ -174,29 +182,32 @@ static bool is_held(const struct neap_slice *s)
 
 uint32_t neap_slice_next_held(uint32_t slot)
 {
-    if (!slot) slot = 1; /* 0 is none */
-    while (slot < neap_slices.count && !is_held(neap_slice_at(slot))) slot++;
-    return slot < neap_slices.count ? slot : 0;
+    const struct neap_slots *t = &neap_here.slices;
+    uint32_t nth = slot ? slot - t->first : 1; /* 0 is none */
+    while (nth < t->count && !is_held(neap_slice_nth(nth))) nth++;
+    return nth < t->count ? t->first + nth : 0;
 }
 
 void neap_slice_forget(uint32_t slot)
 {
-    if (!slot || slot >= neap_slices.count || !is_held(neap_slice_at(slot))) return;
+    uint32_t nth = slot - neap_here.slices.first;
+    if (!slot || nth >= neap_here.slices.count || !is_held(neap_slice_nth(nth))) return;
     neap_collector_finalized();
-    forget(neap_slice_at(slot));
+    forget(neap_slice_nth(nth));
 }
 
 void neap_slice_stats(struct neap_slice_stats *stats)
 {
-    *stats = counts;
-    stats->live = neap_slices.live;
+    *stats = (struct neap_slice_stats){.live = neap_here.slices.live,
+                                       .double_releases = neap_here.double_releases,
+                                       .stale_uses = neap_here.stale_uses};
 }
 
 double neap_slices_bytes(void)
 {
     double bytes = 0;
-    for (uint32_t slot = 1; slot < neap_slices.count; slot++) {
-        struct neap_slice *s = neap_slice_at(slot);
+    for (uint32_t nth = 1; nth < neap_here.slices.count; nth++) {
+        const struct neap_slice *s = neap_slice_nth(nth);
         if (s->head.gen & 1) bytes += s->bound - s->base;
     }
     return bytes;
@@ -234,7 +245,9 @@ bool neap_slice_contested(const struct neap_slice *s, uint32_t from, uint32_t to
 int neap_slice_info(uint32_t slot, uint32_t gen, struct neap_slice_info *info)
 {
     const struct neap_slice *s = neap_slice_of(slot, gen);
-    if (!s) return neap_slice_stale();
+    if (!s)
+        return neap_visit(slot) ? neap_leave(neap_slice_info(slot, gen, info))
+                                : neap_slice_stale(slot);
     *info = (struct neap_slice_info){.free = s->free,
                                      .base = s->base,
                                      .bound = s->bound,
@@ -246,7 +259,8 @@ int neap_slice_info(uint32_t slot, uint32_t gen, struct neap_slice_info *info)
 int neap_slice_size(uint32_t slot, uint32_t gen)
 {
     const struct neap_slice *s = neap_slice_of(slot, gen);
-    return s ? (int)neap_slice_bytes_count(s) : neap_slice_stale();
+    if (s) return (int)neap_slice_bytes_count(s);
+    return neap_visit(slot) ? neap_leave(neap_slice_size(slot, gen)) : neap_slice_stale(slot);
 }
 
 /* The slice passed a place: is that to be noted? */
@@ -259,7 +273,9 @@ static inline int passed(const struct neap_slice *s)
 int neap_slice_retain(uint32_t slot, uint32_t gen, struct neap_handle *handle)
 {
     struct neap_slice *s = neap_slice_of(slot, gen);
-    if (!s) return neap_slice_stale();
+    if (!s)
+        return neap_visit(slot) ? neap_leave(neap_slice_retain(slot, gen, handle))
+                                : neap_slice_stale(slot);
     struct neap_slice *clone = neap_slice_make(s->buf, s->base, s->base, s->bound);
     if (!clone) return NEAP_E_MEMORY;
     neap_slice_mark_clone(clone);
@@ -270,7 +286,9 @@ int neap_slice_retain(uint32_t slot, uint32_t gen, struct neap_handle *handle)
 int neap_slice_split(uint32_t slot, uint32_t gen, uint32_t n, struct neap_handle *handle)
 {
     struct neap_slice *s = neap_slice_of(slot, gen);
-    if (!s) return neap_slice_stale();
+    if (!s)
+        return neap_visit(slot) ? neap_leave(neap_slice_split(slot, gen, n, handle))
+                                : neap_slice_stale(slot);
     if (n > neap_slice_bytes_count(s)) return NEAP_E_RANGE;
     uint32_t cut = s->base + n;
     struct neap_slice *front = neap_slice_make(s->buf, s->free, s->base, cut);
@@ -284,7 +302,9 @@ int neap_slice_split(uint32_t slot, uint32_t gen, uint32_t n, struct neap_handle
 int neap_slice_move(uint32_t slot, uint32_t gen, struct neap_handle *handle)
 {
     struct neap_slice *s = neap_slice_of(slot, gen);
-    if (!s) return neap_slice_stale();
+    if (!s)
+        return neap_visit(slot) ? neap_leave(neap_slice_move(slot, gen, handle))
+                                : neap_slice_stale(slot);
     if (__builtin_expect(s->track, 0)) neap_ledger_rename(s);
     neap_slots_rename(&s->head); /* from one handle to another: it stays held by one */
     *handle = neap_slice_handle(s);
@@ -299,7 +319,9 @@ static uint32_t at_most(uint32_t n, uint32_t most)
 int neap_slice_truncate_front(uint32_t slot, uint32_t gen, uint32_t n)
 {
     struct neap_slice *s = neap_slice_of(slot, gen);
-    if (!s) return neap_slice_stale();
+    if (!s)
+        return neap_visit(slot) ? neap_leave(neap_slice_truncate_front(slot, gen, n))
+                                : neap_slice_stale(slot);
     reshape(s, s->free, s->base + at_most(n, neap_slice_bytes_count(s)), s->bound);
     return (int)neap_slice_bytes_count(s);
 }
@@ -307,7 +329,9 @@ int neap_slice_truncate_front(uint32_t slot, uint32_t gen, uint32_t n)
 int neap_slice_truncate_back(uint32_t slot, uint32_t gen, uint32_t n)
 {
     struct neap_slice *s = neap_slice_of(slot, gen);
-    if (!s) return neap_slice_stale();
+    if (!s)
+        return neap_visit(slot) ? neap_leave(neap_slice_truncate_back(slot, gen, n))
+                                : neap_slice_stale(slot);
     reshape(s, s->free, s->base, s->bound - at_most(n, neap_slice_bytes_count(s)));
     return (int)neap_slice_bytes_count(s);
 }
@@ -315,7 +339,9 @@ int neap_slice_truncate_back(uint32_t slot, uint32_t gen, uint32_t n)
 int neap_slice_expand_front(uint32_t slot, uint32_t gen, uint32_t n)
 {
     struct neap_slice *s = neap_slice_of(slot, gen);
-    if (!s) return neap_slice_stale();
+    if (!s)
+        return neap_visit(slot) ? neap_leave(neap_slice_expand_front(slot, gen, n))
+                                : neap_slice_stale(slot);
     if (n > s->base - s->free || (n && !s->buf->slab)) return 0;
     if (n && neap_slice_contested(s, s->base - n, s->base)) return 0;
     reshape(s, s->free, s->base - n, s->bound);
@@ -325,7 +351,9 @@ int neap_slice_expand_front(uint32_t slot, uint32_t gen, uint32_t n)
 int neap_slice_free_entire_prefix(uint32_t slot, uint32_t gen)
 {
     struct neap_slice *s = neap_slice_of(slot, gen);
-    if (!s) return neap_slice_stale();
+    if (!s)
+        return neap_visit(slot) ? neap_leave(neap_slice_free_entire_prefix(slot, gen))
+                                : neap_slice_stale(slot);
     if (!s->buf->slab) return NEAP_E_READ_ONLY;
     if (neap_buf_claimed(s->buf, s, 0, s->base)) return NEAP_E_OVERLAP;
     reshape(s, 0, s->base, s->bound);
@@ -336,7 +364,9 @@ int neap_slice_release_previous(uint32_t slot, uint32_t gen, uint32_t prev_slot,
 {
     struct neap_slice *s = neap_slice_of(slot, gen);
     struct neap_slice *prev = neap_slice_of(prev_slot, prev_gen);
-    if (!s || !prev) return neap_slice_stale();
+    if (!s && neap_visit(slot))
+        return neap_leave(neap_slice_release_previous(slot, gen, prev_slot, prev_gen));
+    if (!s || !prev) return neap_slice_stale(s ? prev_slot : slot);
     if (s == prev) return NEAP_E_RANGE;
     uint32_t from = prev->free;
     bool merges = s->buf == prev->buf && s->buf->slab && prev->bound == s->free;
@@ -368,7 +398,8 @@ void neap_slice_relocate(struct neap_slice *s, struct neap_buf *to, uint32_t at)
 int neap_slice_detach(uint32_t slot, uint32_t gen)
 {
     struct neap_slice *s = neap_slice_of(slot, gen);
-    if (!s) return neap_slice_stale();
+    if (!s)
+        return neap_visit(slot) ? neap_leave(neap_slice_detach(slot, gen)) : neap_slice_stale(slot);
     if (!s->buf->slab) return 0;
     uint32_t before = s->buf->capacity;
     struct neap_buf *to;
@@ -390,7 +421,8 @@ int neap_slice_detach(uint32_t slot, uint32_t gen)
 static int refuse(const struct neap_handle *handles, uint32_t bad)
 {
     for (uint32_t i = 0; i < bad; i++) neap_slots_show(&neap_slice_at(handles[i].slot)->head);
-    return neap_slice_of(handles[bad].slot, handles[bad].gen) ? NEAP_E_RANGE : neap_slice_stale();
+    struct neap_handle h = handles[bad];
+    return neap_slice_of(h.slot, h.gen) ? NEAP_E_RANGE : neap_slice_stale(h.slot);
 }
 
 /* All must be live, and none may stand twice: each is hidden once it was seen, so that a second
@@ -435,7 +467,7 @@ static inline void leave_row(struct neap_slice *first, uint32_t slot, uint32_t r
  * the handles used up, the first included. What is referenced stays the same. */
 static uint32_t merge_run(const struct neap_handle *handles, uint32_t count, uint32_t max_size)
 {
-    uint32_t row = handles->slot, chain = neap_slices.free_head;
+    uint32_t row = handles->slot, chain = neap_here.slices.free_head;
     struct neap_slice *first = neap_slice_at(row);
     struct neap_buf *buf = first->buf;
     if (!max_size || !buf->slab) return 1;
@@ -453,7 +485,7 @@ static uint32_t merge_run(const struct neap_handle *handles, uint32_t count, uin
     }
     uint32_t ended = (uint32_t)(h - handles) - 1;
     if (!ended) return 1;
-    neap_slots_give_chain(&neap_slices, chain, ended);
+    neap_slots_give_chain(&neap_here.slices, chain, ended);
     leave_row(first, handles->slot, row);
     first->bound = bound;
     buf->refs -= ended;
@@ -466,6 +498,9 @@ static uint32_t merge_run(const struct neap_handle *handles, uint32_t count, uin
 int neap_slice_coalesce(struct neap_handle *handles, uint32_t count, uint32_t max_size,
                         uint32_t *where)
 {
+    bool here = !count || neap_slice_of(handles->slot, handles->gen);
+    if (!here && neap_visit(handles->slot))
+        return neap_leave(neap_slice_coalesce(handles, count, max_size, where));
     int result = hide_all(handles, count, where);
     if (result < 0) return result;
     uint32_t kept = 0;

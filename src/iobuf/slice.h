@@ -9,7 +9,7 @@
  *     struct neap_slice *s = neap_slice_make(buf, free, base, bound);   // NULL: no memory
  *     neap_slice_end(s, &stats->slices_released);
  *
- * Limits: NEAP_SLICES_MAX live at once. Thread: the pool's. */
+ * Limits: NEAP_SLICES_MAX live at once in a realm. Thread: the pool's. */
 #pragma once
 
 #include <stdbool.h>
@@ -20,8 +20,6 @@
 #include "iobuf/collector.h"
 #include "iobuf/pool.h"
 
-enum { NEAP_SLICES_MAX = 1 << 24 };
-
 struct neap_slice {
     struct neap_slot head;
     struct neap_buf *buf;
@@ -30,24 +28,24 @@ struct neap_slice {
     uint32_t bound;
     uint32_t prev; /* private: slots of its neighbours in the buf's list, 0: none */
     uint32_t next;
-    uint32_t queued; /* for whoever owns it: slot of the next slice in a queue */
-    uint32_t track;  /* private to ledger.c: who watches it, 0: nobody */
-    bool clone : 1;  /* made by retain: may overlap another slice */
-    bool owned : 1;  /* by a queue of C: no handle holds it */
-    bool still : 1;  /* for whoever owns it: it must not move to another buf by itself */
-    bool held : 1;   /* private to ledger.c: its handle has no finalizer, but is held weakly */
+    uint32_t queued;      /* for whoever owns it: slot of the next slice in a queue */
+    uint32_t track;       /* private to ledger.c: who watches it, 0: nobody */
+    uint16_t clone : 1;   /* made by retain: may overlap another slice */
+    uint16_t owned : 1;   /* by a queue of C: no handle holds it */
+    uint16_t still : 1;   /* for whoever owns it: it must not move to another buf by itself */
+    uint16_t held : 1;    /* private to ledger.c: its handle has no finalizer, but is held weakly */
+    uint16_t unused : 12; /* 0; named, so that all is set at once */
     uint16_t
         idle_since; /* private to sweep.c: the turn; 0: a handle found it since its last look */
 };
 
 enum { NEAP_TRACK_KEPT = INT32_MAX }; /* nobody watches it, but its handle is not used again */
 
-extern __attribute__((visibility("hidden"))) struct neap_slots neap_slices;
-
 static inline struct neap_slice *neap_slice_of(uint32_t slot, uint32_t gen)
 {
-    if (__builtin_expect(slot >= neap_slices.count, 0)) return NULL;
-    struct neap_slice *s = (struct neap_slice *)neap_slices.items + slot;
+    uint32_t nth = slot - neap_here.slices.first;
+    if (__builtin_expect(nth >= neap_here.slices.count, 0)) return NULL;
+    struct neap_slice *s = (struct neap_slice *)neap_here.slices.start + nth;
     if (__builtin_expect(s->head.gen != gen || !(gen & 1), 0)) return NULL;
     s->idle_since = 0;
     return s;
@@ -55,12 +53,12 @@ static inline struct neap_slice *neap_slice_of(uint32_t slot, uint32_t gen)
 
 static inline struct neap_slice *neap_slice_at(uint32_t slot)
 {
-    return (struct neap_slice *)neap_slices.items + slot;
+    return (struct neap_slice *)neap_here.slices.items + slot;
 }
 
 static inline uint32_t neap_slice_slot(const struct neap_slice *s)
 {
-    return (uint32_t)(s - (struct neap_slice *)neap_slices.items);
+    return s->head.next;
 }
 
 static inline uint32_t neap_slice_bytes_count(const struct neap_slice *s)
@@ -125,8 +123,14 @@ static inline void neap_slice_own(struct neap_slice *s)
 /* Prefix and bytes move to offset `at` of another buf, which has room there; same handle. */
 void neap_slice_relocate(struct neap_slice *s, struct neap_buf *to, uint32_t at);
 
-/* Count and return NEAP_E_STALE. */
-int neap_slice_stale(void);
+/* The nth slot of the table, in use or not; from 1 to neap_here.slices.count - 1. */
+static inline struct neap_slice *neap_slice_nth(uint32_t nth)
+{
+    return (struct neap_slice *)neap_here.slices.start + nth;
+}
+
+/* Count, and return NEAP_E_STALE or NEAP_E_THREAD. */
+__attribute__((cold)) int neap_slice_stale(uint32_t slot);
 
 /* Does a live slice other than `except`, or a reader's unread bytes, touch [from, to)? */
 bool neap_buf_claimed(const struct neap_buf *buf, const struct neap_slice *except, uint32_t from,

@@ -10,22 +10,15 @@ enum {
     BEGIN_TIMES = 4,                  /* what its slices stand for, as much as that must be live */
     WASTE_TIMES = 8,                  /* the same for one buf */
     LOOK_SLICES = NEAP_TINY(4096, 8), /* in one turn */
-    MOVE_SLICES = NEAP_TINY(512, 2),
     MOVE_BYTES = 128 << 10,
     MOVE_US = NEAP_MODE_SLOW ? 400000 : 400, /* moving ends after this, but for one buf */
     REST_TURNS = 64 /* after a look at all slices that found nothing to move */
 };
 
-/* What shall move in this turn: slots, those of one buf behind each other. */
-static uint32_t batch[MOVE_SLICES];
-static uint32_t batch_count, batch_bytes;
-
-static uint16_t this_turn =
-    1;                      /* 1 to UINT16_MAX, and then 1 again: far longer than a look at all */
-static uint32_t cursor = 1; /* the slot that is looked at next */
-static uint32_t pool_slot = 1; /* the pool whose slices are */
-static uint32_t rest_turns;
-static bool found; /* something, since the cursor was at the beginning */
+static struct neap_sweep_state *state(void)
+{
+    return &neap_here.realm->sweep;
+}
 
 static uint64_t now_us(void)
 {
@@ -44,9 +37,10 @@ static bool wasteful(const struct neap_pool *pool)
 /* The next pool that wastes much, or NULL. */
 static struct neap_pool *next_pool(void)
 {
+    struct neap_sweep_state *w = state();
     for (uint32_t i = 1; i < neap_pools_count(); i++) {
-        if (++pool_slot >= neap_pools_count()) pool_slot = 1;
-        struct neap_pool *pool = neap_pool_at(pool_slot);
+        if (++w->pool_nth >= neap_pools_count()) w->pool_nth = 1;
+        struct neap_pool *pool = neap_pool_nth(w->pool_nth);
         if (pool && wasteful(pool)) return pool;
     }
     return NULL;
@@ -61,15 +55,17 @@ static uint8_t turns_to_wait(const struct neap_pool *pool)
 /* So many at least: after UINT16_MAX it is 0 again. */
 static uint16_t idle_turns(const struct neap_slice *s)
 {
+    const struct neap_sweep_state *w = state();
     if (!s->idle_since) return 0;
-    uint16_t turns = (uint16_t)(this_turn - s->idle_since);
-    return this_turn < s->idle_since ? (uint16_t)(turns - 1) : turns; /* there is no turn 0 */
+    uint16_t turns = (uint16_t)(w->this_turn - s->idle_since);
+    return w->this_turn < s->idle_since ? (uint16_t)(turns - 1) : turns; /* there is no turn 0 */
 }
 
 /* The slices of a buf go into the batch, if all of them may move now and it is worth it. */
 static void consider(const struct neap_buf *buf, uint8_t turns)
 {
-    uint32_t count = 0, most = MOVE_SLICES - batch_count;
+    struct neap_sweep_state *w = state();
+    uint32_t count = 0, most = NEAP_MOVE_SLICES - w->batch_count;
     uint64_t bytes = 0;
     bool idle = true;
     for (uint32_t slot = buf->extents; slot; slot = neap_slice_at(slot)->next) {
@@ -77,13 +73,13 @@ static void consider(const struct neap_buf *buf, uint8_t turns)
         bytes += s->bound - s->free;
         idle = idle && idle_turns(s) >= turns;
         if (s->owned || s->still || count == most || bytes * WASTE_TIMES >= buf->capacity) return;
-        batch[batch_count + count++] = slot;
+        w->batch[w->batch_count + count++] = slot;
     }
     if (count != buf->refs) return;
-    found = true; /* now or later */
-    if (!idle || batch_bytes + bytes > MOVE_BYTES) return;
-    batch_count += count;
-    batch_bytes += (uint32_t)bytes;
+    w->found = true; /* now or later */
+    if (!idle || w->batch_bytes + bytes > MOVE_BYTES) return;
+    w->batch_count += count;
+    w->batch_bytes += (uint32_t)bytes;
 }
 
 /* Nobody touched it since the last look, or else it is idle from now on. Each buf is considered
@@ -91,19 +87,20 @@ static void consider(const struct neap_buf *buf, uint8_t turns)
 static void look_at(struct neap_slice *s, const struct neap_pool *pool, uint8_t turns)
 {
     if (!(s->head.gen & 1) || neap_buf_pool(s->buf) != pool) return;
-    if (!s->idle_since) s->idle_since = this_turn;
+    if (!s->idle_since) s->idle_since = state()->this_turn;
     if (s->buf->extents == neap_slice_slot(s)) consider(s->buf, turns);
 }
 
 static void look_at_some(const struct neap_pool *pool)
 {
+    struct neap_sweep_state *w = state();
     uint8_t turns = turns_to_wait(pool);
-    for (int i = 0; i < LOOK_SLICES && cursor < neap_slices.count; i++)
-        look_at(neap_slice_at(cursor++), pool, turns);
-    if (cursor < neap_slices.count) return;
-    if (!found) rest_turns = REST_TURNS;
-    cursor = 1;
-    found = false;
+    for (int i = 0; i < LOOK_SLICES && w->cursor < neap_here.slices.count; i++)
+        look_at(neap_slice_nth(w->cursor++), pool, turns);
+    if (w->cursor < neap_here.slices.count) return;
+    if (!w->found) w->rest_turns = REST_TURNS;
+    w->cursor = 1;
+    w->found = false;
 }
 
 /* All slices of one buf, so that it is free. Returns how many. */
@@ -125,26 +122,29 @@ static uint32_t move_buf(const uint32_t *slots, uint32_t count, struct neap_buf 
 
 static void move_batch(struct neap_pool *pool)
 {
+    struct neap_sweep_state *w = state();
     struct neap_buf *to;
     uint64_t most = pool->limit ? pool->limit : UINT64_MAX; /* more comes back than is taken */
-    if (neap_pool_take_small_within(pool, batch_bytes, most, &to) < 0) return;
+    if (neap_pool_take_small_within(pool, w->batch_bytes, most, &to) < 0) return;
     uint64_t until_us = now_us() + MOVE_US;
     uint32_t at = 0;
-    for (uint32_t i = 0; i < batch_count && now_us() < until_us;)
-        i += move_buf(batch + i, batch_count - i, to, &at);
+    for (uint32_t i = 0; i < w->batch_count && now_us() < until_us;)
+        i += move_buf(w->batch + i, w->batch_count - i, to, &at);
     neap_buf_release(to);
 }
 
 void neap_slices_sweep(void)
 {
-    if (++this_turn == 0) this_turn = 1;
-    if (rest_turns) {
-        rest_turns--;
+    if (!neap_realm_any()) return;
+    struct neap_sweep_state *w = state();
+    if (++w->this_turn == 0) w->this_turn = 1;
+    if (w->rest_turns) {
+        w->rest_turns--;
         return;
     }
     struct neap_pool *pool = next_pool();
     if (!pool) return;
-    batch_count = batch_bytes = 0;
+    w->batch_count = w->batch_bytes = 0;
     look_at_some(pool);
-    if (batch_count) move_batch(pool);
+    if (w->batch_count) move_batch(pool);
 }

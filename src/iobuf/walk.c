@@ -31,10 +31,10 @@ static struct neap_extent extent_of(const struct neap_slice *s, uint32_t slot)
 uint32_t neap_slices_walk(struct neap_extent *extents, uint32_t most)
 {
     uint32_t found = 0;
-    for (uint32_t slot = 1; slot < neap_slices.count; slot++) {
-        const struct neap_slice *s = neap_slice_at(slot);
+    for (uint32_t nth = 1; nth < neap_here.slices.count; nth++) {
+        const struct neap_slice *s = neap_slice_nth(nth);
         if (!(s->head.gen & 1)) continue;
-        if (found < most) extents[found] = extent_of(s, slot);
+        if (found < most) extents[found] = extent_of(s, neap_slice_slot(s));
         found++;
     }
     return found;
@@ -54,7 +54,9 @@ static uint64_t payload_of(const struct neap_buf *buf, uint64_t *referenced)
 int neap_pool_use(uint32_t slot, uint32_t gen, uint64_t *bytes_payload, uint64_t *bytes_pinned)
 {
     const struct neap_pool *pool = neap_pool_of(slot, gen);
-    if (!pool) return NEAP_E_STALE;
+    if (!pool)
+        return neap_visit(slot) ? neap_leave(neap_pool_use(slot, gen, bytes_payload, bytes_pinned))
+                                : neap_missing(slot);
     *bytes_payload = *bytes_pinned = 0;
     for (const struct neap_slab *slab = pool->slabs; slab; slab = slab->after) {
         for (uint32_t i = 0; i < slab->carved; i++) {
@@ -71,7 +73,9 @@ int neap_pool_use(uint32_t slot, uint32_t gen, uint64_t *bytes_payload, uint64_t
 int neap_pool_walk(uint32_t slot, uint32_t gen, struct neap_live_buf *bufs, uint32_t most)
 {
     const struct neap_pool *pool = neap_pool_of(slot, gen);
-    if (!pool) return NEAP_E_STALE;
+    if (!pool)
+        return neap_visit(slot) ? neap_leave(neap_pool_walk(slot, gen, bufs, most))
+                                : neap_missing(slot);
     uint32_t found = 0;
     for (const struct neap_slab *slab = pool->slabs; slab; slab = slab->after) {
         for (uint32_t i = 0; i < slab->carved; i++) {

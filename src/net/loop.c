@@ -594,6 +594,7 @@ static double wake_readers(void)
 int neap_loop_poll(struct neap_loop *loop, double timeout)
 {
     struct ev_timer *timer = &timers_of(loop)->poll;
+    neap_thread_turn();
     neap_slices_sweep();
     timeout = sooner(timeout, sooner(decay_pools(loop), wake_readers()));
     bool now = timeout == 0 || loop->mark_count;

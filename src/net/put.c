@@ -19,7 +19,7 @@ static int put_small(uint32_t slot, uint32_t gen, const uint8_t *bytes, uint32_t
 int neap_stream_put_slice(uint32_t slot, uint32_t gen, uint32_t slice_slot, uint32_t slice_gen)
 {
     struct neap_slice *slice = neap_slice_of(slice_slot, slice_gen);
-    if (!slice) return neap_slice_stale();
+    if (!slice) return neap_slice_stale(slice_slot);
     struct neap_handle clone;
     uint32_t n = neap_slice_bytes_count(slice);
     if (n < NEAP_WRITE_COPY_BYTES) return put_small(slot, gen, neap_slice_data(slice), n);

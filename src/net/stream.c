@@ -452,7 +452,7 @@ int neap_stream_write(uint32_t slot, uint32_t gen, uint32_t slice_slot, uint32_t
                       bool above_high)
 {
     struct neap_slice *slice = neap_slice_of(slice_slot, slice_gen);
-    if (!slice) return neap_slice_stale();
+    if (!slice) return neap_slice_stale(slice_slot);
     struct neap_stream *s = stream_of(slot, gen);
     uint32_t n = neap_slice_bytes_count(slice);
     if (!above_high && goes_high(s, n)) return NEAP_E_BUSY;

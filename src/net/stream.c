@@ -106,6 +106,7 @@ static void progress(struct neap_stream *s)
     if (s->closing && !s->file) neap_alarm_set(s->loop, &s->linger, NEAP_LINGER_MS / 1000.0);
 }
 
+<<<<<<< HEAD
 /* One system call. Returns the bytes that the system took; -1: none, or writing is over. */
 static int64_t send_parts(struct neap_stream *s, struct iovec *parts, int count)
 {
@@ -123,12 +124,24 @@ static int64_t send_parts(struct neap_stream *s, struct iovec *parts, int count)
 
 /* False: writing is over, or the system took less than it was offered and says when it has room
  * again. */
+=======
+void neap_stream_sent(struct neap_stream *s, uint64_t n)
+{
+    neap_net_counts.written_bytes += n;
+    s->written_bytes += n;
+    progress(s);
+}
+
+/* One system call. False: writing is over, or the system took less than it was offered and
+ * says when it has room again. */
+>>>>>>> 3995325 (http: the kernel sends large files)
 static bool send_some(struct neap_stream *s)
 {
     struct iovec parts[NEAP_WRITER_PARTS];
     int count = neap_writer_parts(&s->writer, parts, NEAP_WRITER_PARTS);
     size_t offered = 0;
     for (int i = 0; i < count; i++) offered += parts[i].iov_len;
+<<<<<<< HEAD
     int64_t n = send_parts(s, parts, count);
     if (n >= 0) neap_writer_sent(&s->writer, (size_t)n);
     return n == (int64_t)offered;
@@ -140,12 +153,31 @@ uint32_t neap_stream_send_now(struct neap_stream *s, uint8_t *bytes, uint32_t n)
     struct iovec part = {bytes, n};
     int64_t sent = send_parts(s, &part, 1);
     return sent > 0 ? (uint32_t)sent : 0;
+=======
+    int64_t n =
+        s->file ? neap_file_write(s->fd, parts, count) : neap_socket_send(s->fd, parts, count);
+    if (n < 0) {
+        if (n != NEAP_E_AGAIN) write_failed(s, (int)n);
+        return false;
+    }
+    neap_writer_sent(&s->writer, (size_t)n);
+    neap_stream_sent(s, (uint64_t)n);
+    return (size_t)n == offered;
+>>>>>>> 3995325 (http: the kernel sends large files)
 }
 
 static void send_queued(struct neap_stream *s)
 {
     while (s->writer.queued && send_some(s)) {
     }
+}
+
+bool neap_stream_send(struct neap_stream *s)
+{
+    send_queued(s);
+    if (!s->writer.queued) neap_chore_clear(&s->flush);
+    settle_pending(s);
+    return !s->writer.queued;
 }
 
 static void send_end(struct neap_stream *s)
@@ -203,7 +235,9 @@ static void on_flush(struct neap_chore *chore)
     if (s->connect_result == NEAP_E_AGAIN) return; /* runs again when it is connected */
     send_queued(s);
     send_end(s);
-    if (s->writer.queued || s->unsent) watch_for(s, NEAP_WATCH_WRITE, s->writer.queued > 0);
+    if (s->writer.queued || s->unsent || s->wants_room)
+        watch_for(s, NEAP_WATCH_WRITE, s->writer.queued > 0);
+    s->wants_room = false;
     bool low = s->writer.queued <= s->low_bytes;
     if (s->wants_low && low) {
         s->wants_low = false;
@@ -412,6 +446,14 @@ void neap_stream_is_high(struct neap_stream *s)
 {
     neap_streams_high++;
     wake_below(s, NEAP_WRITE_LOW_BYTES);
+}
+
+int neap_stream_await_room(struct neap_stream *s)
+{
+    wake_below(s, 0);
+    s->wants_room = true;
+    watch_for(s, NEAP_WATCH_WRITE, true);
+    return NEAP_E_AGAIN;
 }
 
 static bool goes_high(const struct neap_stream *s, uint32_t n)

@@ -4,8 +4,8 @@
 --- link leads out of it. What is not changed on its way the kernel sends by itself; the rest is
 --- read in pieces. Both only from the page cache; while the kernel fetches what is not there the
 --- loop goes on, and the task looks again. No helper thread is needed for that, and nothing is
---- handed from thread to thread. What may still wait for a disk is looking a name up that nobody has
---- asked for lately, and a file system that cannot say what is cached.
+--- handed from thread to thread. What may still wait for a disk is looking a name up that nobody
+--- has asked for lately, and a file system that cannot say what is cached.
 
 local ffi = require("ffi")
 local abi = require("neap.abi")

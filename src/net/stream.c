@@ -106,7 +106,13 @@ static void progress(struct neap_stream *s)
     if (s->closing && !s->file) neap_alarm_set(s->loop, &s->linger, NEAP_LINGER_MS / 1000.0);
 }
 
-<<<<<<< HEAD
+void neap_stream_sent(struct neap_stream *s, uint64_t n)
+{
+    neap_net_counts.written_bytes += n;
+    s->written_bytes += n;
+    progress(s);
+}
+
 /* One system call. Returns the bytes that the system took; -1: none, or writing is over. */
 static int64_t send_parts(struct neap_stream *s, struct iovec *parts, int count)
 {
@@ -116,32 +122,18 @@ static int64_t send_parts(struct neap_stream *s, struct iovec *parts, int count)
         if (n != NEAP_E_AGAIN) write_failed(s, (int)n);
         return -1;
     }
-    neap_net_counts.written_bytes += (uint64_t)n;
-    s->written_bytes += (uint64_t)n;
-    progress(s);
+    neap_stream_sent(s, (uint64_t)n);
     return n;
 }
 
 /* False: writing is over, or the system took less than it was offered and says when it has room
  * again. */
-=======
-void neap_stream_sent(struct neap_stream *s, uint64_t n)
-{
-    neap_net_counts.written_bytes += n;
-    s->written_bytes += n;
-    progress(s);
-}
-
-/* One system call. False: writing is over, or the system took less than it was offered and
- * says when it has room again. */
->>>>>>> 3995325 (http: the kernel sends large files)
 static bool send_some(struct neap_stream *s)
 {
     struct iovec parts[NEAP_WRITER_PARTS];
     int count = neap_writer_parts(&s->writer, parts, NEAP_WRITER_PARTS);
     size_t offered = 0;
     for (int i = 0; i < count; i++) offered += parts[i].iov_len;
-<<<<<<< HEAD
     int64_t n = send_parts(s, parts, count);
     if (n >= 0) neap_writer_sent(&s->writer, (size_t)n);
     return n == (int64_t)offered;
@@ -153,17 +145,6 @@ uint32_t neap_stream_send_now(struct neap_stream *s, uint8_t *bytes, uint32_t n)
     struct iovec part = {bytes, n};
     int64_t sent = send_parts(s, &part, 1);
     return sent > 0 ? (uint32_t)sent : 0;
-=======
-    int64_t n =
-        s->file ? neap_file_write(s->fd, parts, count) : neap_socket_send(s->fd, parts, count);
-    if (n < 0) {
-        if (n != NEAP_E_AGAIN) write_failed(s, (int)n);
-        return false;
-    }
-    neap_writer_sent(&s->writer, (size_t)n);
-    neap_stream_sent(s, (uint64_t)n);
-    return (size_t)n == offered;
->>>>>>> 3995325 (http: the kernel sends large files)
 }
 
 static void send_queued(struct neap_stream *s)

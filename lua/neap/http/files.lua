@@ -97,7 +97,8 @@ local function failed(what, code)
 end
 
 local function read_step(may_wait, file, offset, slice)
-  return C.neap_disk_read(file.slot, file.gen, offset, slice.slot, slice.gen, may_wait)
+  local code = C.neap_disk_read(file.slot, file.gen, offset, slice.slot, slice.gen, may_wait)
+  return code
 end
 
 -- Bytes of a file as a slice; waits while they are fetched. nil, text, name: it cannot be read.

@@ -392,7 +392,11 @@ if arg[1] == "--count" then
 elseif arg[1] == "--traces" then
   traces()
 else
-  for _, m in ipairs(micros) do measure(m, tonumber(arg[1]), tonumber(arg[2]) * 1e6) end
+  local wanted = {}
+  for i = 3, #arg do wanted[arg[i]] = true end
+  for _, m in ipairs(micros) do
+    if #arg == 2 or wanted[m.name] then measure(m, tonumber(arg[1]), tonumber(arg[2]) * 1e6) end
+  end
 end
 assert(sum == sum)
 os.exit(0) -- who still receives would wait for ever

@@ -4,6 +4,7 @@ local asking = require("spec.asking")
 local helper = require("spec.helper")
 local http = require("neap.http")
 local lfs = require("lfs")
+local neap = require("neap")
 
 local get, rest_of = asking.get, asking.rest_of
 
@@ -199,6 +200,35 @@ describe("and", function()
     helper.turn_until(function() return server:stats().open == 0 end)
     assert.equal(0, server:stats().errors or 0)
     assert.equal(before, #helper.sh("ls /proc/self/fd").out)
+  end)
+
+  it("sends a file that nobody reads out of no buf, and others go on", function()
+    local text = {}
+    for i = 1, 1000 do text[i] = ("%07d\n"):format(i):rep(2048) end
+    text = table.concat(text)
+    write(root .. "/huge.txt", text)
+    start()
+    local conn = asking.dial(server.address, get("/huge.txt"))
+    local _, headers = asking.head_of(conn)
+    assert.equal(tostring(#text), headers["content-length"])
+    assert.equal("<h1>index</h1>", (select(3, ask(get("/")))))
+    assert.equal(1, server:stats().in_flight)
+    assert.is_true(neap.default_pool():stats().bytes_live < 300000)
+    assert.is_true(asking.bytes_of(conn, #text) == text)
+    conn:close()
+  end)
+
+  it("sends a large file through what compresses it", function()
+    write(root .. "/huge.txt", ("a line of text\n"):rep(20000))
+    local app = http.router():use(assert(http.gzip()))
+    app:get("/*file", assert(http.files(root)))
+    server = assert(http.serve("tcp://127.0.0.1:0", app))
+    local _, headers, body = ask(get("/huge.txt", "Accept-Encoding: gzip\r\n"))
+    assert.equal("gzip", headers["content-encoding"])
+    write(root .. "/huge.gz", body)
+    local unpacked = helper.sh("gzip -dc " .. root .. "/huge.gz | md5sum; md5sum < " .. root
+      .. "/huge.txt").out
+    assert.equal(unpacked:match("%x+"), unpacked:match("%x+ .-\n(%x+)"))
   end)
 
   it("notices that a file has become shorter", function()

@@ -1090,6 +1090,13 @@ int neap_disk_info(uint32_t slot, uint32_t gen, struct neap_disk_info *info);
 int neap_disk_read(uint32_t slot, uint32_t gen, double offset, uint32_t slice_slot,
                    uint32_t slice_gen, bool may_wait);
 
+/* Sends what is queued on a stream, and then some of n bytes of a file, which the kernel takes from
+ * the page cache. Returns how many of these. err: AGAIN (READY_WRITE follows), BUSY (the file is
+ * not in the page cache, and the kernel was told to fetch it: never if the call may wait), SHORT
+ * (the file ends before them), what writing ends with, STALE (the file), RANGE, SYSTEM. */
+int neap_stream_send_file(uint32_t slot, uint32_t gen, uint32_t file_slot, uint32_t file_gen,
+                          double offset, uint32_t n, bool may_wait);
+
 /* The next entry of a directory, in no order. Returns 1, or 0 behind the last. err: STALE, SYSTEM. */
 int neap_disk_next(uint32_t slot, uint32_t gen, struct neap_disk_entry *entry);
 

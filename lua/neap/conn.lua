@@ -307,6 +307,21 @@ function M.drain(conn, low, seconds)
   return code
 end
 
+--- Sends a part of a file behind what is queued; waits until the system takes some of it.
+--- @param file ffi.cdata* a handle, of neap_disk_open
+--- @return integer code bytes that were sent, or BUSY and others, as neap_stream_send_file
+function M.send_file(conn, file, from, n, may_wait)
+  local slot, gen = conn.slot, conn.gen
+  local code = C.neap_stream_send_file(slot, gen, file.slot, file.gen, from, n, may_wait)
+  while code == AGAIN do
+    code = wait_writable(slot, "writing")
+    if code == 0 then
+      code = C.neap_stream_send_file(slot, gen, file.slot, file.gen, from, n, may_wait)
+    end
+  end
+  return code
+end
+
 --- Waits until the system has taken everything that is queued.
 --- err: "closed", "reset", "timeout", "cancelled", "memory", "system"
 --- @return true|nil ok, string? message, string? name

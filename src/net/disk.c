@@ -2,7 +2,8 @@
  *
  * A path is resolved by the kernel, and stays beneath the directory that it starts from, symbolic
  * links included. A read takes what the page cache has; where it has nothing the kernel is told to
- * fetch it, and the caller comes again. Only a file system that cannot say so is read at once. */
+ * fetch it, and the caller comes again. Only a file system that cannot say so is read at once.
+ * What goes to a stream as it is, the kernel sends: it is in no buf. */
 #define _GNU_SOURCE /* preadv2(), O_PATH */
 #include <dirent.h>
 #include <errno.h>
@@ -18,6 +19,7 @@
 #include "base/slots.h"
 #include "iobuf/slice.h"
 #include "net/socket.h"
+#include "net/stream.h"
 
 enum { FILES_MAX = 65536, AHEAD_BYTES = 1 << 20 };
 
@@ -106,6 +108,34 @@ int neap_disk_read(uint32_t slot, uint32_t gen, double offset, uint32_t slice_sl
     struct iovec room = {neap_slice_data(s), neap_slice_bytes_count(s)};
     int64_t n = read_at(f->fd, &room, (off_t)offset, may_wait);
     return n < 0 ? neap_error_of(errno) : (int)n;
+}
+
+/* The last byte tells: what is before it was read into the cache earlier. Else the kernel is told to
+ * fetch it all. */
+static bool is_cached(int fd, off_t offset, uint32_t n)
+{
+    uint8_t byte;
+    struct iovec room = {&byte, 1};
+    return preadv2(fd, &room, 1, offset + n - 1, RWF_NOWAIT) >= 0 || errno != EAGAIN ||
+           posix_fadvise(fd, offset, AHEAD_BYTES, POSIX_FADV_WILLNEED) != 0;
+}
+
+int neap_stream_send_file(uint32_t slot, uint32_t gen, uint32_t file_slot, uint32_t file_gen,
+                          double offset, uint32_t n, bool may_wait)
+{
+    struct neap_stream *s = neap_slots_find(&neap_streams, slot, gen);
+    const struct file *f = file_of(file_slot, file_gen);
+    if (!f) return NEAP_E_STALE;
+    int result = neap_stream_writable(s);
+    if (result < 0) return result;
+    if (!(offset >= 0 && offset <= 0x1p53) || n < 1 || n > INT32_MAX) return NEAP_E_RANGE;
+    if (!may_wait && !is_cached(f->fd, (off_t)offset, n)) return NEAP_E_BUSY;
+    if (s->connect_result < 0 || !neap_stream_send(s)) return neap_stream_await_room(s);
+    int64_t sent = neap_socket_send_file(s->fd, f->fd, (off_t)offset, n);
+    if (sent == NEAP_E_AGAIN) return neap_stream_await_room(s);
+    if (sent == 0) return NEAP_E_SHORT;
+    if (sent > 0) neap_stream_sent(s, (uint64_t)sent);
+    return (int)sent;
 }
 
 static void entry_of(int directory, const struct dirent *found, struct neap_disk_entry *entry)

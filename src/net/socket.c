@@ -218,6 +218,14 @@ int64_t neap_socket_send(int fd, struct iovec *parts, int count)
     return n < 0 ? failure() : n;
 }
 
+int64_t neap_socket_send_file(int fd, int file, off_t offset, uint32_t n)
+{
+    ssize_t sent;
+    do sent = neap_send_file_quietly(fd, file, offset, n);
+    while (sent < 0 && errno == EINTR);
+    return sent < 0 ? failure() : sent;
+}
+
 int64_t neap_file_read(int fd, void *room, size_t bytes)
 {
     ssize_t n;

@@ -38,6 +38,9 @@ int neap_socket_error(int fd);
 int64_t neap_socket_read(int fd, void *room, size_t bytes);
 int64_t neap_socket_send(int fd, struct iovec *parts, int count);
 
+/* The same for n bytes of a file; 0: it ends before the first. */
+int64_t neap_socket_send_file(int fd, int file, off_t offset, uint32_t n);
+
 /* The same for a descriptor that is no socket. */
 int64_t neap_file_read(int fd, void *room, size_t bytes);
 int64_t neap_file_write(int fd, struct iovec *parts, int count);

@@ -106,6 +106,13 @@ static void progress(struct neap_stream *s)
     if (s->closing && !s->file) neap_alarm_set(s->loop, &s->linger, NEAP_LINGER_MS / 1000.0);
 }
 
+void neap_stream_sent(struct neap_stream *s, uint64_t n)
+{
+    neap_net_counts.written_bytes += n;
+    s->written_bytes += n;
+    progress(s);
+}
+
 /* One system call. Returns the bytes that the system took; -1: none, or writing is over. */
 static int64_t send_parts(struct neap_stream *s, struct iovec *parts, int count)
 {
@@ -115,9 +122,7 @@ static int64_t send_parts(struct neap_stream *s, struct iovec *parts, int count)
         if (n != NEAP_E_AGAIN) write_failed(s, (int)n);
         return -1;
     }
-    neap_net_counts.written_bytes += (uint64_t)n;
-    s->written_bytes += (uint64_t)n;
-    progress(s);
+    neap_stream_sent(s, (uint64_t)n);
     return n;
 }
 
@@ -146,6 +151,14 @@ static void send_queued(struct neap_stream *s)
 {
     while (s->writer.queued && send_some(s)) {
     }
+}
+
+bool neap_stream_send(struct neap_stream *s)
+{
+    send_queued(s);
+    if (!s->writer.queued) neap_chore_clear(&s->flush);
+    settle_pending(s);
+    return !s->writer.queued;
 }
 
 static void send_end(struct neap_stream *s)
@@ -203,7 +216,9 @@ static void on_flush(struct neap_chore *chore)
     if (s->connect_result == NEAP_E_AGAIN) return; /* runs again when it is connected */
     send_queued(s);
     send_end(s);
-    if (s->writer.queued || s->unsent) watch_for(s, NEAP_WATCH_WRITE, s->writer.queued > 0);
+    if (s->writer.queued || s->unsent || s->wants_room)
+        watch_for(s, NEAP_WATCH_WRITE, s->writer.queued > 0);
+    s->wants_room = false;
     bool low = s->writer.queued <= s->low_bytes;
     if (s->wants_low && low) {
         s->wants_low = false;
@@ -441,6 +456,14 @@ void neap_stream_is_high(struct neap_stream *s)
 {
     neap_streams_high++;
     wake_below(s, NEAP_WRITE_LOW_BYTES);
+}
+
+int neap_stream_await_room(struct neap_stream *s)
+{
+    wake_below(s, 0);
+    s->wants_room = true;
+    watch_for(s, NEAP_WATCH_WRITE, true);
+    return NEAP_E_AGAIN;
 }
 
 static bool goes_high(const struct neap_stream *s, uint32_t n)

@@ -1,6 +1,6 @@
 /* stream.h - a stream as the files of this directory see it: stream.c moves its bytes and ends it,
- * connect.c opens it, put.c and pipe.c queue what is no slice of a script's, idle.c watches for one
- * without traffic. Thread: the loop's. */
+ * connect.c opens it, put.c and pipe.c queue what is no slice of a script's, disk.c sends files past
+ * the queue, idle.c watches for one without traffic. Thread: the loop's. */
 #pragma once
 
 #include "iobuf/reader.h"
@@ -25,11 +25,12 @@ struct neap_stream {
     bool ended : 1;             /* the peer's end, or a read error, was seen */
     bool shutdown : 1;          /* no more writes; after what is queued comes the end */
     bool shutdown_sent : 1;
-    bool closing : 1;   /* the script is done with it */
-    bool pending : 1;   /* counted in loop->finishing_count */
-    bool unsent : 1;    /* counted in loop->unsent_count */
-    bool wants_low : 1; /* a writer waits for a shorter queue */
-    bool refused : 1;   /* the system would not watch it, and has told nothing since */
+    bool closing : 1;    /* the script is done with it */
+    bool pending : 1;    /* counted in loop->finishing_count */
+    bool unsent : 1;     /* counted in loop->unsent_count */
+    bool wants_low : 1;  /* a writer waits for a shorter queue */
+    bool wants_room : 1; /* and this one until the system takes more past the queue */
+    bool refused : 1;    /* the system would not watch it, and has told nothing since */
     uint64_t read_bytes;
     uint64_t written_bytes;
     struct neap_writer writer; /* its pool is kept open */
@@ -54,6 +55,15 @@ int neap_stream_writable(const struct neap_stream *s);
 
 /* Nothing is unread, and the system has said nothing: let it. Returns AGAIN. */
 int neap_stream_await(struct neap_stream *s);
+
+/* Send what is queued, now. Returns whether all of it went. */
+bool neap_stream_send(struct neap_stream *s);
+
+/* n bytes went out, past the queue or from it. */
+void neap_stream_sent(struct neap_stream *s, uint64_t n);
+
+/* The system takes no more: READY_WRITE follows when it does, and the queue is empty. Returns AGAIN. */
+int neap_stream_await_room(struct neap_stream *s);
 
 /* More than NEAP_WRITE_HIGH_BYTES are queued. */
 void neap_stream_is_high(struct neap_stream *s);

@@ -1,10 +1,11 @@
 --- Static files: a directory, served.
 ---
 --- The kernel resolves each path beneath the directory (openat2), so neither ".." nor a symbolic
---- link leads out of it. Bytes are read in pieces, and only those that the page cache has; while
---- the kernel fetches others the loop goes on, and the task looks again. No helper thread is needed
---- for that, and nothing is handed from thread to thread. What may still wait for a disk is looking
---- a name up that nobody has asked for lately, and a file system that cannot say what is cached.
+--- link leads out of it. What is not changed on its way the kernel sends by itself; the rest is
+--- read in pieces. Both only from the page cache; while the kernel fetches what is not there the
+--- loop goes on, and the task looks again. No helper thread is needed for that, and nothing is
+--- handed from thread to thread. What may still wait for a disk is looking a name up that nobody
+--- has asked for lately, and a file system that cannot say what is cached.
 
 local ffi = require("ffi")
 local abi = require("neap.abi")
@@ -16,11 +17,12 @@ local task = require("neap.task")
 local text_module = require("neap.http.text")
 
 local C = abi.C
-local AGAIN = C.NEAP_E_AGAIN
+local AGAIN, BUSY, SHORT = C.NEAP_E_AGAIN, C.NEAP_E_BUSY, C.NEAP_E_SHORT
 local handle_t = ffi.typeof("struct neap_handle")
 local info_t, entry_t = ffi.typeof("struct neap_disk_info"), ffi.typeof("struct neap_disk_entry")
 local min, format = math.min, string.format
 local PIECE = 65536 -- bytes of a file that are read, and queued, at a time
+local SENT = 1048576 -- and that the kernel sends by itself, before others go on
 local TRIES = 10    -- looks at what is not cached, each after twice the time; then it is waited for
 local FIRST_WAIT_S = 0.0005
 local RANGES = 16   -- parts of a file in one answer; of more all of it is sent
@@ -75,6 +77,30 @@ local function look_at(file)
     etag = format('"%x-%x.%x"', bytes, modified, info.modified_ns) }
 end
 
+-- Does what needs bytes of a file, again and again while they are fetched. Returns its code; nil,
+-- text, name: it was cancelled, or a deadline is over.
+local function once_cached(step, again, ...)
+  local wait = FIRST_WAIT_S
+  for _ = 1, TRIES do
+    local code = step(false, ...)
+    if code ~= again then return code end
+    local slept, message, name = task.sleep(wait)
+    if not slept then return nil, message, name end
+    wait = wait * 2
+  end
+  return (step(true, ...))
+end
+
+local function failed(what, code)
+  if code < 0 and code ~= SHORT then return errors.failure(what, code) end
+  return errors.fail("the file is shorter than it was", "short")
+end
+
+local function read_step(may_wait, file, offset, slice)
+  local code = C.neap_disk_read(file.slot, file.gen, offset, slice.slot, slice.gen, may_wait)
+  return code
+end
+
 -- Bytes of a file as a slice; waits while they are fetched. nil, text, name: it cannot be read.
 local function read(file, offset, n)
   local allocator, message, name = pool.default():allocator()
@@ -83,26 +109,19 @@ local function read(file, offset, n)
   slice, message, name = allocator:alloc(n)
   allocator:release() -- keeps no buf between pieces
   if not slice then return nil, message, name end
-  local wait = FIRST_WAIT_S
-  for try = 1, TRIES + 1 do
-    local code = C.neap_disk_read(file.slot, file.gen, offset, slice.slot, slice.gen, try > TRIES)
-    if code == AGAIN then
-      local slept
-      slept, message, name = task.sleep(wait)
-      if not slept then -- cancelled, or a deadline is over
-        slice:release()
-        return nil, message, name
-      end
-      wait = wait * 2
-    elseif code > 0 then
-      if code < n then slice:truncate_back(n - code) end
-      return slice
-    else
-      slice:release()
-      if code < 0 then return errors.failure("read of a file", code) end
-      return errors.fail("the file is shorter than it was", "short")
-    end
+  local code
+  code, message, name = once_cached(read_step, AGAIN, file, offset, slice)
+  if code and code > 0 then
+    if code < n then slice:truncate_back(n - code) end
+    return slice
   end
+  slice:release()
+  if not code then return nil, message, name end
+  return failed("read of a file", code)
+end
+
+local function send_step(may_wait, file, offset, n, out)
+  return response.send_file(out, file, offset, n, may_wait)
 end
 
 -- Writes a part of a file to what writes a body. Raises when that cannot be.
@@ -112,6 +131,21 @@ local function copy(file, from, n, out)
     if not slice then error(message, 0) end
     from, n = from + #slice, n - #slice
     out:write(slice)
+  end
+end
+
+-- The same, past all bufs.
+local function send_part(file, from, n, out)
+  while n > 0 do
+    local code, message = once_cached(send_step, BUSY, file, from, min(n, SENT), out)
+    local ok = code and code > 0
+    if code and not ok then ok, message = failed("send of a file", code) end
+    if not ok then error(message, 0) end
+    from, n = from + code, n - code
+    if n > 0 then
+      ok, message = task.sleep(0)
+      if not ok then error(message, 0) end
+    end
   end
 end
 
@@ -190,7 +224,8 @@ local function writer(file, ranges, between)
     local ok, wrong = pcall(function()
       for i, range in ipairs(ranges) do
         if between then out:write(between[i]) end
-        copy(file, range.from, range.n, out)
+        local put = response.takes_files(out) and send_part or copy
+        put(file, range.from, range.n, out)
       end
       if between then out:write(between[#ranges + 1]) end
     end)
@@ -355,10 +390,9 @@ end
 local defaults = { index = "index.html", max_age = 0, hidden = false, types = {} }
 
 --- A handler that serves the files of a directory: with ETag and Last-Modified, answers to
---- conditional requests and ranges (several, too), and in pieces of 64 KiB, so that no file is held
---- in memory. What no path leads to beneath the directory is a 404: "..", symbolic links to
---- elsewhere, devices, hidden files. With a route such as "/static/*file" it takes the parameter
---- `file` for the path, else all of it.
+--- conditional requests and ranges (several, too); no file is held in memory. What no path leads to
+--- beneath the directory is a 404: "..", symbolic links to elsewhere, devices, hidden files. With a
+--- route such as "/static/*file" it takes the parameter `file` for the path, else all of it.
 --- err: "system" and others: there is no such directory
 --- @param root string the directory
 --- @param options? table index: what stands for a directory ("index.html"; "": nothing) · listing:

@@ -2,6 +2,7 @@
 
 local abi = require("neap.abi")
 local check = require("neap.check")
+local connection = require("neap.conn")
 local http1 = require("neap.codec.http1")
 local put = require("neap.put")
 local slice = require("neap.slice")
@@ -12,6 +13,7 @@ local view = require("neap.view")
 local C = abi.C
 local is_slice, is_view = slice.is_slice, view.is_view
 local type, pairs, tostring, concat = type, pairs, tostring, table.concat
+local getmetatable, rawget = getmetatable, rawget
 local TEXT = "text/plain; charset=utf-8"
 local DATE_S = 0.2 -- seconds that a line with the date is good for
 local TOGETHER = 16384 -- bytes of a string that is copied to stand behind its head
@@ -210,6 +212,18 @@ function Out:write(x)
   local ok, text = self.conn:write(framed(self, x, n))
   if not ok then error(text, 0) end
   return self
+end
+
+--- Can a part of a file be sent as it is: by the kernel, into no buf?
+function M.takes_files(out)
+  return getmetatable(out) == "neap.httpOut" and rawget(out, "conn") ~= nil and not out.chunked
+end
+
+--- Sends some of n bytes of a file. @return integer code bytes, or why not
+function M.send_file(out, file, from, n, may_wait)
+  local code = connection.send_file(out.conn, file, from, n, may_wait)
+  if code > 0 then out.bytes = out.bytes + code end
+  return code
 end
 
 --- For who must not wait: false, and nothing is sent, while the client does not read.

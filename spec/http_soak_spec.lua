@@ -121,7 +121,8 @@ local function load_server(server, connections, act)
   until now() >= begin + SECONDS
   for i = 1, connections do wait_for[i]() end
   local n = #looks
-  return counts.answers, median(looks, 1, math.min(10, n)), median(looks, math.max(1, n - 9), n), most
+  return counts.answers, median(looks, 1, math.min(10, n)), median(looks, math.max(1, n - 9), n),
+    most
 end
 
 describe("an example of HTTP, for a while:", function()

@@ -11,7 +11,8 @@
 local cjson = require("cjson")
 local http = require("neap.http")
 
-collectgarbage("setstepmul", 1000) -- each piece of an upload is a string for a moment
+collectgarbage("setpause", 100) -- each piece of an upload is a string for a moment
+collectgarbage("setstepmul", 1000)
 
 local directory = arg[2] or "."
 local NOTES, MAX_FILE, MAX_NOTE = directory .. "/notes.json", 1e9, 10000 -- bytes
@@ -85,5 +86,5 @@ end)
 local server = assert(http.serve(arg[1] or "tcp://127.0.0.1:8080", app))
 print("listening on " .. server.address)
 local url = server.address:gsub("^tcp", "http")
-print("try it: curl -d '{\"text\": \"a note\"}' " .. url .. "/notes")
+print("try it: curl --json '{\"text\": \"a note\"}' " .. url .. "/notes")
 io.stdout:flush()

@@ -95,7 +95,7 @@ function M.install(methods, kind)
   function methods:pipe_to(to, n)
     kind.check(self, "pipe_to")
     kind.check_other(to)
-    if n ~= nil then check.whole(n, 0x1p53, "conn:pipe_to: n") end
+    if type(n) ~= "nil" then check.whole(n, 0x1p53, "conn:pipe_to: n") end
     local state = pipe_t({ self.slot, self.gen }, { to.slot, to.gen }, n or math.huge, 0)
     local code = C.neap_pipe_move(state)
     if code == AGAIN or code == BUSY then code = wait_for_end(self, to, state) end

@@ -275,7 +275,8 @@ function helper.refuses_self(method, name, others)
 end
 
 --- Things that are neither size nor offset.
-helper.not_sizes = { "1", 0 / 0, -1, 1.5, -1 / 0, {}, true, print, 1LL }
+helper.not_sizes = { "1", 0 / 0, -1, 1.5, -1 / 0, {}, true, print, 1LL,
+  ffi.cast("void *", 0) } -- which equals nil
 
 -- ---- memory ----
 

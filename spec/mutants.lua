@@ -655,7 +655,8 @@ return {
 
   -- ---- the collector ----
   { "E1", "what was released counts on", "src/iobuf/collector.h",
-    "if (--buf->more_handles < 0) neap_here.held_by_handles -= buf->capacity;", "buf->more_handles--;" },
+    "if (--buf->more_handles < 0) neap_here.held_by_handles -= buf->capacity;",
+    "buf->more_handles--;" },
   { "E1", "what waits to be sent counts on", "src/iobuf/slice.h",
     "    s->owned = true;\n    neap_buf_unhold(s->buf);\n", "" },
   { "E1", "a step is taken in every turn", "lua/neap/loop.lua",

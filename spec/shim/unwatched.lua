@@ -38,11 +38,11 @@ end
 
 -- One that has as many connections as it takes: the next one waits for the system.
 local function full_listener()
-  local clients, client = {}, nil
+  local clients = {}
   local listener = assert(neap.listen("tcp://127.0.0.1:0", function(conn) conn:skip(1) end,
     { max_connections = 1, backlog = 1 }))
   repeat
-    client = neap.connect(listener.address, { timeout = 0.05 })
+    local client = neap.connect(listener.address, { timeout = 0.05 })
     clients[#clients + 1] = client
   until not client
   return listener, clients

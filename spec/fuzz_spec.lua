@@ -34,9 +34,8 @@ describe("a script that writes into neap's tables", function()
   helper.watch(before_each, after_each, 2 * RUN_S)
 
   it("makes errors of its own, and of no timer and no channel", function()
-    local next_one = 1
+    local next_one, text = 1
     repeat
-      local text
       next_one, text = run_fields(next_one)
       assert.is_nil(next_one and (text:match("^%d+ timer") or text:match("^%d+ beat")
         or text:match("channel")))

@@ -71,9 +71,13 @@ static inline uint8_t *neap_slice_data(const struct neap_slice *s)
     return s->buf->mem + s->base;
 }
 
+/* A compiler would load both at once, and the processor then wait for the two stores that have just
+ * made them (5 ns). */
 static inline struct neap_handle neap_slice_handle(const struct neap_slice *s)
 {
-    return (struct neap_handle){neap_slice_slot(s), s->head.gen};
+    uint32_t slot = neap_slice_slot(s);
+    __asm__("" : "+r"(slot));
+    return (struct neap_handle){slot, s->head.gen};
 }
 
 /* A live slice of [base, bound), retaining the buf. err: NULL, no memory. */

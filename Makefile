@@ -52,7 +52,7 @@ LUA_DIRS  = $(wildcard lua examples spec tools bench)
 # `make V=1` shows the commands.
 say = $(if $(V),,@echo "  $(1)"; )
 
-.PHONY: all setup run test test-interpreted tests asan tsan valgrind soak fuzz fuzz-http modes coverage mutants lint format layers abi bench bench-peers bench-check benches experiment prove install uninstall clean help force
+.PHONY: all setup run test test-interpreted tests asan tsan valgrind soak fuzz fuzz-http fuzzers modes coverage mutants lint format layers abi bench bench-peers bench-check benches experiment prove install uninstall clean help force
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -89,10 +89,15 @@ soak: all ## 1,000 connections to echo for 20 s, twice; five loads of HTTP (SOAK
 	  SOAK_S=$${SOAK_S:-20} SOAK_CONNECTIONS=$${SOAK_CONNECTIONS:-1000} \
 	  $(HOST) test --output=gtest spec/soak_spec.lua spec/http_soak_spec.lua
 
-fuzz: ## random operations of the buffers beside a model, by libFuzzer for FUZZ_S=60 seconds
-	@$(MAKE) BUILD=build/fuzz CC=clang SANITIZE=address,undefined \
-	  CFLAGS='-O1 -g -fsanitize=fuzzer-no-link' build/fuzz/fuzz/buffers
+fuzz: fuzzers ## random operations of the buffers beside a model, by libFuzzer for FUZZ_S=60 seconds
 	@tools/fuzz build/fuzz/fuzz/buffers spec/fuzz/corpus
+
+fuzz-http: fuzzers ## random heads of HTTP, by libFuzzer for FUZZ_S=60 seconds
+	@tools/fuzz build/fuzz/fuzz/http spec/fuzz/http -max_len=2048 -dict=spec/fuzz/http.dict
+
+fuzzers: # in one go: both have objects that the other one has, too
+	@$(MAKE) BUILD=build/fuzz CC=clang SANITIZE=address,undefined \
+	  CFLAGS='-O1 -g -fsanitize=fuzzer-no-link' build/fuzz/fuzz/buffers build/fuzz/fuzz/http
 
 # Each is a build of its own (src/base/mode.h). What it cannot pass by its nature is left out, and
 # listed at the end.
@@ -120,13 +125,6 @@ quick-%:
 
 coverage: ## which lines the tests run, and what is left
 	@tools/coverage
-
-fuzz-http: ## random heads of HTTP, by libFuzzer for FUZZ_S=60 seconds
-	@$(MAKE) BUILD=build/fuzz CC=clang SANITIZE=address,undefined \
-	  CFLAGS='-O1 -g -fsanitize=fuzzer-no-link' build/fuzz/fuzz/http
-	@mkdir -p build/fuzz/corpus/http
-	@build/fuzz/fuzz/http -max_total_time=$${FUZZ_S:-60} -max_len=2048 -dict=spec/fuzz/http.dict \
-	  -print_final_stats=1 -artifact_prefix=build/fuzz/ build/fuzz/corpus/http spec/fuzz/http
 
 mutants: ## break each rule of the buffers, and see that a test notices
 	@luajit tools/mutants.lua

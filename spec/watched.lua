@@ -37,11 +37,11 @@ local function own_address(socket)
   return "tcp://127.0.0.1:" .. port
 end
 
--- Sends `bytes` again and again until the peer takes no more for a while, or is gone; returns how
--- many it took and whether it is gone.
-local function push(socket, bytes, most)
+-- Sends `bytes` again and again until the peer takes no more for `patience` looks, each a ms after
+-- the other (300), or is gone; returns how many it took and whether it is gone.
+local function push(socket, bytes, most, patience)
   local sent, refused = 0, 0
-  while sent < most and refused < 300 do
+  while sent < most and refused < (patience or 300) do
     local rest = bytes:sub(sent % #bytes + 1) -- messages stay whole
     local n = tonumber(ffi.C.send(socket.fd, rest, #rest, MSG_DONTWAIT + MSG_NOSIGNAL))
     if n > 0 then

@@ -39,6 +39,7 @@ local calls = {
   { "getsockopt", ENOBUFS }, { "getsockname", ENOBUFS }, { "getpeername", ENOBUFS },
   { "epoll_wait", EINTR, ENOMEM }, { "epoll_ctl", ENOMEM, ENOSPC },
   { "preadv2", SHORT, EINTR, EAGAIN, EIO, ENOMEM, EOPNOTSUPP }, { "fstat", EIO, ENOMEM },
+  { "sendfile", SHORT, EINTR, EAGAIN, ECONNRESET, EPIPE, EIO, ENOMEM },
 }
 
 -- ---- scenarios: true, or nil, message, name ----

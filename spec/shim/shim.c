@@ -132,6 +132,14 @@ ssize_t preadv2(int fd, const struct iovec *room, int count, off_t offset, int f
     return next(fd, &part, 1, offset, flags);
 }
 
+typedef ssize_t sendfile_type(int, int, off_t *, size_t);
+ssize_t sendfile(int to, int from, off_t *offset, size_t n)
+{
+    NEXT(sendfile_type, "sendfile");
+    if (!fails("sendfile", CALLER)) return next(to, from, offset, n);
+    return error_to_set ? -1 : next(to, from, offset, n > 1);
+}
+
 /* ---- calls that do it, or not ---- */
 
 #define REFUSES(type, name, parameters, arguments)                                                 \

@@ -108,7 +108,7 @@ mode-%:
 	@LIMIT=$${LIMIT:-1200} $(MAKE) $(mode_flags) test
 
 # In about a minute: the C tests, and the specs of the buffers.
-BUFFER_SPECS = allocator buffer bytes pool reader slice source_reader view walk waste
+BUFFER_SPECS = allocator buffer bytes pool reader slice source_reader view walk
 modes-quick: ## the buffers' tests alone, in the modes malloc and tiny
 	@for mode in malloc tiny; do $(MAKE) quick-$$mode || exit; done
 quick-malloc: export LEAVE_OUT = neighbours

@@ -96,7 +96,7 @@ fuzz: ## random operations of the buffers beside a model, by libFuzzer for FUZZ_
 
 # Each is a build of its own (src/base/mode.h). What it cannot pass by its nature is left out, and
 # listed at the end.
-modes: mode-poison mode-guard mode-collect mode-malloc mode-tiny test-interpreted ## the tests in builds harsher than a program needs
+modes: mode-poison mode-guard mode-collect mode-malloc test-interpreted mode-tiny ## the tests in builds harsher than a program needs
 
 mode_flags        = BUILD=build/$* CPPFLAGS=-DNEAP_MODE_$(shell echo $* | tr a-z A-Z) $(mode_$*_flags)
 mode_malloc_flags = SANITIZE=address,undefined CFLAGS='-O1 -g'

@@ -101,7 +101,7 @@ fuzzers: # in one go: both have objects that the other one has, too
 
 # Each is a build of its own (src/base/mode.h). What it cannot pass by its nature is left out, and
 # listed at the end.
-modes: mode-poison mode-guard mode-collect mode-malloc mode-tiny test-interpreted ## the tests in builds harsher than a program needs
+modes: mode-poison mode-guard mode-collect mode-malloc test-interpreted mode-tiny ## the tests in builds harsher than a program needs
 
 mode_flags        = BUILD=build/$* CPPFLAGS=-DNEAP_MODE_$(shell echo $* | tr a-z A-Z) $(mode_$*_flags)
 mode_malloc_flags = SANITIZE=address,undefined CFLAGS='-O1 -g'
@@ -113,7 +113,7 @@ mode-%:
 	@LIMIT=$${LIMIT:-1200} $(MAKE) $(mode_flags) test
 
 # In about a minute: the C tests, and the specs of the buffers.
-BUFFER_SPECS = allocator buffer bytes pool reader slice source_reader view walk waste
+BUFFER_SPECS = allocator buffer bytes pool reader slice source_reader view walk
 modes-quick: ## the buffers' tests alone, in the modes malloc and tiny
 	@for mode in malloc tiny; do $(MAKE) quick-$$mode || exit; done
 quick-malloc: export LEAVE_OUT = neighbours

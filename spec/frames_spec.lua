@@ -145,7 +145,7 @@ describe("the frames example", function()
       end
     end)
 
-    it("waits for a client that asks and does not read, and loses nothing", function()
+    it("waits for a client that asks and does not read, and loses nothing #neighbours", function()
       local request = frame(ECHO, 1, helper.pattern(MAX_PAYLOAD))
       local count, sent = 1024, 0
       local writing = helper.task(function()

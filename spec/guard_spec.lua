@@ -117,6 +117,13 @@ describe("the runaway guard", function()
     end
   end)
 
+  it("takes a turn of the loop for a sign of life, though pipes alone go on in it", function()
+    local C, loop = require("neap.abi").C, require("neap.wait").loop
+    local before = C.neap_guard_beat().count
+    C.neap_loop_poll(loop, 0)
+    assert.equal(before + 1, C.neap_guard_beat().count)
+  end)
+
   it("refuses what are no seconds", function()
     local neap = require("neap")
     for _, bad in ipairs { -1, 0 / 0, 1e9 } do

@@ -94,7 +94,7 @@ describe("a pipe", function()
       assert.equal(helper.pattern(8 * KIB), sink:recv_exactly(8 * KIB))
     end)
 
-    it("reads no further while the receiver does not read, and loses nothing", function()
+    it("reads no further while the receiver does not read, and loses nothing #sizes", function()
       local bytes, rounds, sent = helper.pattern(64 * KIB), 256, 0
       local sender, middle = assert(testing.pair())
       local ended = helper.task(function() return middle:pipe_to(to) end)

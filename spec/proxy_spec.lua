@@ -163,7 +163,8 @@ describe("the proxy example", function()
     local DRAINED = (sanitized and 16 or 64) * MIB
     local GROWTH = (sanitized and 16 or 2) * MIB
 
-    it("lets 1 GiB wait for a stalled receiver, in flat memory, and loses nothing of it",
+    it("lets 1 GiB wait for a stalled receiver, in flat memory, and loses nothing of it"
+      .. " #neighbours",
       relayed(A_RESET, function()
         local block = helper.pattern(MIB)
         local sent, failure = 0, nil

@@ -1,7 +1,7 @@
--- Adds up what tools/coverage has gathered: luajit tools/coverage.lua <build> <lines of Lua>
+-- Adds up what tools/coverage has gathered: luajit tools/coverage.lua <build> <directory>
 --
--- C by gcov. Of Lua, every line that has bytecode can run; those of spec/coverage.lua did. Ends
--- with status 1 if less than the goal of a directory ran.
+-- C by gcov. Of Lua, every line that has bytecode can run; those that tools/coverage_hook.c wrote
+-- into files of the directory did. Ends with status 1 if less than the goal of a directory ran.
 
 local GOALS = { ["src/iobuf"] = 95, ["src/net"] = 90, ["lua/neap"] = 90 }
 local util = require("jit.util")
@@ -17,7 +17,8 @@ end
 
 local function files(directory, extension)
   local list = {}
-  for path in output("ls " .. directory .. "/*." .. extension):gmatch("[^\n]+") do
+  local found = output(("find %s -name '*.%s' | sort"):format(directory, extension))
+  for path in found:gmatch("[^\n]+") do
     list[#list + 1] = path
   end
   return list
@@ -52,10 +53,12 @@ local function active_lines(proto, lines)
 end
 
 local ran = {}
-for line in io.lines(lua_lines) do
-  local name, number = line:match("^(%S+) (%d+)$")
-  ran[name] = ran[name] or {}
-  ran[name][tonumber(number)] = true
+for _, path in ipairs(files(lua_lines, "lua.txt")) do
+  for line in io.lines(path) do
+    local name, number = line:match("^(%S+) (%d+)$")
+    ran[name] = ran[name] or {}
+    ran[name][tonumber(number)] = true
+  end
 end
 
 local function lua_file(path)

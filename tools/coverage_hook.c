@@ -1,16 +1,23 @@
-/* coverage_hook.c - notes which lines of Lua ran, for spec/coverage.lua: the same in Lua makes the
- * specs take ten times as long.
+/* coverage_hook.c - notes which lines of lua/neap ran, for tools/coverage; loaded with LD_PRELOAD
+ * into each process of the specs, with the JIT compiler off:
  *
- *     local start = package.loadlib(path, "coverage_start")   -- start(directory)
- *     local write = package.loadlib(path, "coverage_write")   -- write(file): "<name> <line>" each
+ *     LD_PRELOAD=…/hook.so COVERAGE=<directory> ./neap test      // <process>.lua.txt: "<name> <line>"
  *
- * LuaJIT has one hook for all coroutines. Only files below the directory are noted, and not what
- * one of them has made of a string.
- * Limits: files, and lines of each; what is more is an error. Thread: one. */
+ * It begins when the interpreter's libraries are opened, so that it sees what is loaded, and shares
+ * the one hook that there is: who sets another sees nothing of it. What a signal ends writes no
+ * count.
+ *
+ * Limits: files, and lines of each; what is more ends the process. Thread: one. */
+#define _GNU_SOURCE /* RTLD_NEXT */
+#include <dlfcn.h>
 #include <lauxlib.h>
 #include <lua.h>
+#include <luajit.h>
+#include <lualib.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { FILES = 200, LINES = 4000, NAME_BYTES = 100 };
 
@@ -18,57 +25,102 @@ static struct {
     char name[NAME_BYTES];
     unsigned char ran[LINES];
 } files[FILES];
-static int file_count, latest;
-static char directory[1000];
-static size_t directory_size;
+static int file_count;
+static const char *latest_source; /* of a module: it stays */
+static int latest;
 
-int coverage_start(lua_State *L);
-int coverage_write(lua_State *L);
-
-static int file_of(lua_State *L, const char *name)
+static void end_here(const char *why)
 {
-    if (file_count && strcmp(files[latest].name, name) == 0) return latest;
+    fprintf(stderr, "coverage: %s\n", why);
+    abort();
+}
+
+static int file_of(const char *name)
+{
     for (int i = 0; i < file_count; i++)
         if (strcmp(files[i].name, name) == 0) return i;
-    if (file_count == FILES || strlen(name) >= NAME_BYTES) luaL_error(L, "too many files");
+    if (file_count == FILES || strlen(name) >= NAME_BYTES) end_here("too many files");
     strcpy(files[file_count].name, name);
     return file_count++;
 }
 
-static int is_file(const char *source)
+/* Is it a file of lua/neap, and not what one of them has made of a string? */
+static int find_file(const char *source)
 {
-    size_t size = strlen(source);
-    return source[0] == '@' && strncmp(source + 1, directory, directory_size) == 0 &&
-           strcmp(source + size - 4, ".lua") == 0;
+    static const char place[] = "/lua/neap/";
+    const char *at = source[0] == '@' ? strstr(source, place) : NULL;
+    if (!at || strcmp(source + strlen(source) - 4, ".lua") != 0) return 0;
+    latest = file_of(at + sizeof place - 1);
+    latest_source = source;
+    return 1;
 }
 
 static void note(lua_State *L, lua_Debug *at)
 {
     lua_getinfo(L, "S", at);
-    if (!is_file(at->source)) return;
-    latest = file_of(L, at->source + 1 + directory_size);
-    if (at->currentline >= LINES) luaL_error(L, "too many lines");
+    if (at->source != latest_source && !find_file(at->source)) return;
+    if (at->currentline >= LINES) end_here("too many lines");
     files[latest].ran[at->currentline] = 1;
 }
 
-int coverage_start(lua_State *L)
+static void write_lines(void)
 {
-    const char *name = luaL_checkstring(L, 1);
-    if (strlen(name) >= sizeof directory) return luaL_error(L, "too long a name");
-    strcpy(directory, name);
-    directory_size = strlen(directory);
-    lua_sethook(L, note, LUA_MASKLINE, 0);
-    return 0;
-}
-
-int coverage_write(lua_State *L)
-{
-    FILE *out = fopen(luaL_checkstring(L, 1), "w");
-    lua_sethook(L, NULL, 0, 0);
-    if (!out) return luaL_error(L, "cannot write");
+    char name[1000];
+    snprintf(name, sizeof name, "%s/%d.lua.txt", getenv("COVERAGE"), (int)getpid());
+    FILE *out = fopen(name, "w");
+    if (!out) end_here(name);
     for (int i = 0; i < file_count; i++)
         for (int line = 1; line < LINES; line++)
             if (files[i].ran[line]) fprintf(out, "%s %d\n", files[i].name, line);
     fclose(out);
-    return 0;
+}
+
+/* ---- the hook, shared ---- */
+
+static lua_Hook other;
+static int other_mask, other_count;
+
+static void both(lua_State *L, lua_Debug *at)
+{
+    if (at->event == LUA_HOOKLINE) note(L, at);
+    if (other && other_mask & 1 << at->event) other(L, at);
+}
+
+int lua_sethook(lua_State *L, lua_Hook hook, int mask, int count)
+{
+    int (*set)(lua_State *, lua_Hook, int, int);
+    *(void **)&set = dlsym(RTLD_NEXT, "lua_sethook");
+    other = mask ? hook : NULL;
+    other_mask = hook ? mask : 0;
+    other_count = count;
+    return set(L, both, other_mask | LUA_MASKLINE, count);
+}
+
+lua_Hook lua_gethook(lua_State *L)
+{
+    (void)L;
+    return other;
+}
+
+int lua_gethookmask(lua_State *L)
+{
+    (void)L;
+    return other_mask;
+}
+
+int lua_gethookcount(lua_State *L)
+{
+    (void)L;
+    return other_count;
+}
+
+void luaL_openlibs(lua_State *L)
+{
+    void (*open)(lua_State *);
+    *(void **)&open = dlsym(RTLD_NEXT, "luaL_openlibs");
+    open(L);
+    luaJIT_setmode(L, 0, LUAJIT_MODE_ENGINE | LUAJIT_MODE_OFF);
+    if (!getenv("COVERAGE")) return;
+    lua_sethook(L, NULL, 0, 0);
+    atexit(write_lines);
 }

@@ -605,6 +605,7 @@ int neap_loop_poll(struct neap_loop *loop, double timeout)
     neap_guard.working = false;
     poll_errno = 0;
     ev_run(loop->ev, now ? EVRUN_NOWAIT : EVRUN_ONCE);
+    neap_guard_beat()->count++; /* a pipe goes on without a task */
     neap_guard.working = loop->listener_count || neap_streams.live;
     /* not if it was the look itself that ended the poll */
     if (neap_guard.asleep && (now || loop->mark_count)) neap_guard_wake();

@@ -39,8 +39,8 @@ local function new_site(level)
   return number
 end
 
--- The function at a level, and its line. The command has a function of its own for that, which makes
--- no table: a quarter of the time.
+-- The function at a level, and its line. The command has a function of its own for that, which
+-- makes no table: a quarter of the time.
 local frame = (package.loaded["neap.host"] or {}).frame or function(level)
   local info = getinfo(level + 1, "fl")
   if info then return info.func, info.currentline end

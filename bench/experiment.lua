@@ -117,8 +117,9 @@ tabulate {
 local function more(times) return ("%+.1f %%"):format(100 * (times - 1)) end
 
 say("A memcpy of the same bytes to the same place, in turns with two ways to put a body into a "
-  .. "pool, the\nmedian of many: memcpy %.0f ns; a slice, released: %s; a buffer, emptied: %s.\n",
-  compared.memcpy_ns, more(compared.released), more(compared.buffer))
+  .. "pool, the\nmedian of many: memcpy %.0f ns; a slice, released: %s; a buffer, emptied: %s; the "
+  .. "memcpy beside\nitself: %s.\n", compared.memcpy_ns, more(compared.released),
+  more(compared.buffer), more(compared.again))
 
 -- ---- the other traps ----
 

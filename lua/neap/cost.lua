@@ -54,7 +54,7 @@ end
 
 --- Raises if a function takes more memory than it may: bytes of Lua, and of bufs that no pool had
 --- free, in each call once it is compiled. It is called some 3,300 times, and with busted it is
---- `assert.allocates(0, fn)`, too.
+--- `assert.allocates(0, fn)`, too. A table that nobody sees takes none: LuaJIT does without it.
 --- @param bytes number that one call may take; 0: none
 --- @param fn function what is measured; it may wait
 --- @return number bytes that one call took
@@ -92,7 +92,8 @@ end
 
 --- Raises if LuaJIT does not compile a function that is called often: nothing of it, or not some
 --- place that it tries again and again. It is called 300 times, and with busted it is
---- `assert.compiles(fn)`, too.
+--- `assert.compiles(fn)`, too. What LuaJIT goes around, as it does around string.gsub, is no
+--- fault: `neap -jv` tells of that as a stitch.
 --- @param fn function what is measured; it may wait
 function M.compiles(fn)
   check_function(fn, "testing.compiles")

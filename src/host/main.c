@@ -98,8 +98,10 @@ static bool set_paths(lua_State *L, const char *home)
 
 static void offer_functions(lua_State *L)
 {
-    static const luaL_Reg functions[] = {
-        {"where", neap_host_where}, {"on_runaway", neap_host_on_runaway}, {NULL, NULL}};
+    static const luaL_Reg functions[] = {{"where", neap_host_where},
+                                         {"frame", neap_host_frame},
+                                         {"on_runaway", neap_host_on_runaway},
+                                         {NULL, NULL}};
     lua_getglobal(L, "package");
     lua_getfield(L, -1, "loaded");
     lua_newtable(L);

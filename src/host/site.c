@@ -1,5 +1,5 @@
 /* site.c - the place in a script that a call stands at, as debug.getinfo would tell it, but without
- * a table: each task is told where it was spawned. */
+ * a table: each task is told where it was spawned, and each slice that is watched where it was made. */
 #include <lauxlib.h>
 #include <lua.h>
 #include <string.h>
@@ -26,4 +26,14 @@ int neap_host_where(lua_State *L)
     memcpy(text + size, at, count);
     lua_pushlstring(L, text, size + count);
     return 1;
+}
+
+/* frame(level): the function at that level, 1 being the one that asks, and its line; or nothing. */
+int neap_host_frame(lua_State *L)
+{
+    lua_Debug frame;
+    if (!lua_getstack(L, (int)luaL_checkinteger(L, 1), &frame)) return 0;
+    lua_getinfo(L, "fl", &frame);
+    lua_pushinteger(L, frame.currentline);
+    return 2;
 }

@@ -404,6 +404,7 @@ static void P8_slices_flow_from_one_thread_to_two_and_their_memory_comes_back(vo
 {
     (void)state;
     needs_neighbours();
+    needs_sizes();
     struct neap_handle pool = pool_make(4096), allocator = allocator_make(pool, 0);
     struct channel c = {.lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
     pthread_t threads[2];

@@ -45,6 +45,17 @@ describe("a server whose system calls fail", function()
   end
 end)
 
+describe("an answer that the system refuses to send", function()
+  helper.watch(before_each, after_each, RUN_S + 10)
+
+  it("is a reset for the peer: neither a wait nor an end", function()
+    if not possible then pending("no shim") end
+    local result = helper.start(("env LD_PRELOAD=%s %s %s spec/shim/lost.lua"):format(shim,
+      helper.neap, jit.status() and "" or "-joff"), RUN_S):finish()
+    assert.equal("reset\n", result.out)
+  end)
+end)
+
 describe("a connection that the system refuses to watch", function()
   helper.watch(before_each, after_each, RUN_S + 10)
 

@@ -291,7 +291,11 @@ for _, call in ipairs(calls) do
       if after == RUNS_AT_MOST then fail("%s: it is made again and again", about) end
       counts[result] = (counts[result] or 0) + 1
       total = total + 1
-      if result == "timeout" then io.stderr:write("  ended with timeout\n") end
+      if result == "timeout" then
+        io.stderr:write("  ended with timeout\n")
+        local sent = call[1]:find("^send") and (call[i] == ENOBUFS or call[i] == ENOMEM)
+        if sent then fail("%s nobody hears of the answer that is lost", about) end
+      end
       check_after(scenario, about .. " which ended with " .. result)
     end
   end

@@ -249,6 +249,12 @@ void neap_socket_shutdown(int fd)
     shutdown(fd, SHUT_WR);
 }
 
+void neap_socket_break(int fd)
+{
+    struct linger now = {.l_onoff = 1, .l_linger = 0};
+    setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof now);
+}
+
 void neap_socket_close(int fd)
 {
     close(fd); /* on Linux an interrupted close() has closed */

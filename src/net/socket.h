@@ -46,6 +46,7 @@ int64_t neap_file_read(int fd, void *room, size_t bytes);
 int64_t neap_file_write(int fd, struct iovec *parts, int count);
 
 void neap_socket_shutdown(int fd);
+void neap_socket_break(int fd); /* its close will be a reset */
 void neap_socket_close(int fd);
 void neap_socket_local(int fd, struct neap_endpoint *endpoint);
 void neap_socket_peer(int fd, struct neap_endpoint *endpoint);

@@ -91,12 +91,17 @@ void neap_streams_end(struct neap_loop *loop)
 /* ---- writing ---- */
 
 /* The system tells an error once. When a send was told, read(2) reports an end after it, as if
- * the peer had ended in order; which it had only if the error is EPIPE. */
+ * the peer had ended in order; which it had only if the error is EPIPE. Of what is no end of the
+ * connection, such as a lack of memory, reading hears nothing: but bytes of its answer are lost. */
 static void write_failed(struct neap_stream *s, int why)
 {
+    bool ended = errno == EPIPE || errno == ECONNRESET;
     if (errno != EPIPE) s->broken = (int16_t)why;
     s->write_result = (int16_t)why;
     neap_net_counts.unsent_bytes += neap_writer_clear(&s->writer);
+    if (ended) return;
+    if (!s->file) neap_socket_break(s->fd); /* the peer shall not take it for the end */
+    if (!s->closing) neap_stream_fail(s, why);
 }
 
 /* A pipe's reader may take its time, as it may with any program; a network's may not. */
@@ -163,7 +168,7 @@ bool neap_stream_send(struct neap_stream *s)
 
 static void send_end(struct neap_stream *s)
 {
-    if (!s->shutdown || s->shutdown_sent || s->writer.queued) return;
+    if (!s->shutdown || s->shutdown_sent || s->writer.queued || s->write_result < 0) return;
     s->shutdown_sent = true;
     if (!s->file) neap_socket_shutdown(s->fd); /* another's end is sent by its close */
 }

@@ -300,7 +300,7 @@ it("every example that listens is in the table", function()
 end)
 
 for _, kind in ipairs(kinds) do
-  describe("the " .. kind.name .. " example, when a client", function()
+  describe("the " .. kind.name .. " example, when a client #programs", function()
     before_each(function() if kind.prepare then kind:prepare() end end)
     after_each(function()
       watched.stop_running()

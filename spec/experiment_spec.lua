@@ -18,7 +18,7 @@ local function arm(name, part)
   return of
 end
 
-describe("the experiment", function()
+describe("the experiment #programs", function()
   helper.watch(before_each, after_each, 200)
 
   it("E1 E3 makes no buf after the first where bodies are released, and asks for no collector"

@@ -23,7 +23,7 @@ end
 describe("HTTP, asked by", function()
   helper.watch(before_each, after_each, 90) -- around the hooks of the block within
 
-describe("a program:", function()
+describe("a program #programs:", function()
   local server, url, directory
 
   before_each(function()

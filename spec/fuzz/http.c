@@ -113,6 +113,8 @@ static void check_framing(const uint8_t *in, const struct neap_http_head *head, 
     check_span((size_t)head->target_at + head->target_size, head->query_at, head->query_size);
 }
 
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     if (size < 2) return 0;

@@ -558,9 +558,23 @@ describe("what a function costs", function()
     allocator:release()
   end)
 
+  compiled("does not mind a trace given up that is compiled the next time", function()
+    local calls, made = 0, nil
+    testing.compiles(function()
+      calls = calls + 1
+      for i = 1, 200 do
+        if calls < 40 then made = function() return calls end end
+      end
+    end, 3000)
+    assert.equal(3000, made())
+  end)
+
   it("is not measured of what is no function", function()
     helper.raises("testing.allocates: needs a function", function() testing.allocates(0, 1) end)
     helper.raises("testing.compiles: needs a function", function() testing.compiles("x") end)
+    helper.raises("testing.compiles: calls must be a whole", function()
+      testing.compiles(print, 0.5)
+    end)
     helper.raises("testing.allocates: value must be a number", function()
       testing.allocates("0", print)
     end)

@@ -44,9 +44,9 @@ local function allocated_by(fn)
   return math.max(0, least)
 end
 
-local function unwatched(measure, fn)
+local function unwatched(measure, ...)
   local level = leaks.level("off")
-  local ok, result = pcall(measure, fn)
+  local ok, result = pcall(measure, ...)
   leaks.level(level)
   if not ok then error(result, 0) end
   return result
@@ -69,40 +69,55 @@ function M.allocates(bytes, fn)
   return taken
 end
 
--- Calls it and tells what LuaJIT compiled, and how often it gave up where.
-local function compile(fn)
+-- Why a trace was given up, and where.
+local function reason_of(func, pc, code, detail)
   local util, vmdef = require("jit.util"), require("jit.vmdef")
-  local compiled, aborts = 0, {}
-  local function watch(what, _, func, pc, code, reason)
-    if what == "stop" then compiled = compiled + 1 end
-    if what ~= "abort" then return end
-    local text = type(code) == "number" and vmdef.traceerr[code] or tostring(code)
-    local ok, message = pcall(string.format, text, type(reason) == "number"
-      and vmdef.bcnames:sub(reason * 6 + 1, reason * 6 + 6) or tostring(reason))
-    local where = (util.funcinfo(func, pc).loc or "?") .. ": " .. (ok and message or text)
-    aborts[where] = (aborts[where] or 0) + 1
+  local text = type(code) == "number" and vmdef.traceerr[code] or tostring(code)
+  if type(detail) == "number" and text:find("bytecode") then
+    detail = vmdef.bcnames:sub(detail * 6 + 1, detail * 6 + 6):gsub(" ", "")
+  end
+  text = text:gsub("%%[ds]", (tostring(detail):gsub("%%", "%%%%")))
+  return (util.funcinfo(func, pc).loc or "?") .. ": " .. text
+end
+
+-- Calls it and tells from where LuaJIT tried in vain to compile, how often in a row, and why the
+-- last time; false if it compiled nothing. A trace that is given up is no fault if the next one
+-- from the same place is compiled: what it ran into may have been rare.
+local function compile(fn, calls)
+  local compiled, tried, from = false, {}, nil
+  local function watch(what, _, func, pc, code, detail)
+    if what == "start" then
+      from = tostring(func) .. pc
+    elseif what == "stop" then
+      compiled = true
+      tried[from] = nil
+    elseif what == "abort" then
+      local times = tried[from] and tried[from].times or 0
+      tried[from] = { times = times + 1, reason = reason_of(func, pc, code, detail) }
+    end
   end
   jit.flush()
   jit.attach(watch, "trace")
-  local ok, err = pcall(function() for _ = 1, WARM_UP do fn() end end)
+  local ok, err = pcall(function() for _ = 1, calls do fn() end end)
   jit.attach(watch)
   if not ok then error(err, 0) end
-  return { compiled = compiled, aborts = aborts }
+  return compiled and tried
 end
 
 --- Raises if LuaJIT does not compile a function that is called often: nothing of it, or not some
---- place that it tries again and again. It is called 300 times, and with busted it is
---- `assert.compiles(fn)`, too. What LuaJIT goes around, as it does around string.gsub, is no
---- fault: `neap -jv` tells of that as a stitch.
+--- place that it tries again and again. With busted it is `assert.compiles(fn)`, too. What LuaJIT
+--- goes around, as it does around string.gsub, is no fault: `neap -jv` tells of that as a stitch.
 --- @param fn function what is measured; it may wait
-function M.compiles(fn)
+--- @param calls? integer of it (300)
+function M.compiles(fn, calls)
   check_function(fn, "testing.compiles")
+  calls = check.whole(calls or WARM_UP, 0x1p53, "testing.compiles: calls")
   if not jit.status() then check.raise("testing.compiles: the JIT compiler is off") end
-  local result = unwatched(compile, fn)
-  if result.compiled == 0 then check.raise("testing.compiles: nothing was compiled") end
+  local tried = unwatched(compile, fn, calls)
+  if not tried then check.raise("testing.compiles: nothing was compiled") end
   local places = {}
-  for where, count in pairs(result.aborts) do
-    if count > ABORTS_AT_MOST then places[#places + 1] = "\n  " .. where end
+  for _, place in pairs(tried) do
+    if place.times > ABORTS_AT_MOST then places[#places + 1] = "\n  " .. place.reason end
   end
   table.sort(places)
   if #places > 0 then

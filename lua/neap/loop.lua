@@ -13,7 +13,6 @@ local C = abi.C
 local band = require("bit").band
 local loop, outside = wait.loop, wait.outside
 local waits, run_queue, queue_after_turn = wait.waits, wait.run_queue, wait.queue_after_turn
-local CANCELLED = C.NEAP_E_CANCELLED
 local CUT_SECONDS = 0.1   -- for tasks that were cancelled by a stop, and …
 local CLEANUP_SECONDS = 2 -- … for those that clean up
 local LOOK_SECONDS = 0.01 -- between looks at what a stop waits for
@@ -137,10 +136,7 @@ local function run_until_woken()
   while waits(outside) and not stopping do turn(true) end
   in_turns = false
   C.neap_guard_rest()
-  if waits(outside) then
-    outside.wait, outside.cancelled, outside.cut = outside.wait + 1, true, true
-    outside.code = CANCELLED
-  end
+  if waits(outside) then wait.interrupt() end
   return outside.code
 end
 

@@ -218,17 +218,17 @@ local prepare = M.prepare
 -- puts one around what runs in it. All waits inside end with the code of one that is over. A
 -- shield lets nothing that is outside of it through, so that what cleans up can wait. What all
 -- that comes to is in task.cut, the only field that a wait looks at: nil, the code, or true for a
--- cancel, which ends one wait only.
+-- cancel, which ends one wait only. And it looks only if there ever was one: most programs wait
+-- very often before that, and what is not in a table takes longest to look for.
+local any_cut = false
+
 local function look_at_bounds(task)
   local bound, cut = task.bound, nil
-  while bound do
-    if bound.shield then
-      task.cut = cut
-      return
-    end
+  while bound and not bound.shield do
     cut, bound = bound.over or cut, bound.outer
   end
-  task.cut = task.cancelled or cut
+  if not bound then cut = task.cancelled or cut end
+  task.cut, any_cut = cut, any_cut or cut ~= nil
 end
 
 --- From now on the running task is inside a bound: a table of the caller's, with `over` (a code)
@@ -322,13 +322,13 @@ function M.wait(task, seconds, registry, key)
   before_wait()
   local code, waited = CANCELLED, false
   if not registry and task.kind.on_end then alive[task] = true end
-  if not task.cut then
+  if not (any_cut and task.cut) then
     waited = true
     if seconds then code = suspend_for(task, seconds)
-    elseif task == outside then code = run_until_woken()
-    else code = yield(WAITING) end
+    elseif current then code = yield(WAITING)
+    else code = run_until_woken() end
   end
-  if task.cut then return (cut_short(task, waited, registry, key)) end
+  if any_cut and task.cut then return (cut_short(task, waited, registry, key)) end
   return code
 end
 
@@ -444,6 +444,12 @@ function M.left()
     if is_cleaning_up(task) then cleaning = cleaning + 1 end
   end
   return count, cleaning
+end
+
+--- The wait outside of all tasks ends, as by a cancel.
+function M.interrupt()
+  outside.wait, outside.code = outside.wait + 1, CANCELLED
+  M.cancel_again(outside)
 end
 
 --- A cancel that came too late for the wait that told it is for the next one.

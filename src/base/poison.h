@@ -23,10 +23,13 @@
 #endif
 #ifdef NEAP_VALGRIND
 #include <valgrind/memcheck.h>
-#define NEAP_MODE_SLOW 1 /* what ends after a time gets much more of it */
+#define NEAP_SLOW 1
 #else
-#define NEAP_MODE_SLOW 0
+#define NEAP_SLOW (NEAP_MODE_POISON || NEAP_MODE_GUARD)
 #endif
+
+/* Where a buf takes long to free, what ends after a time gets much more of it. */
+#define NEAP_LONGER(usual, longer) (NEAP_SLOW ? (longer) : (usual))
 
 #if NEAP_MODE_GUARD
 #include <sys/mman.h>

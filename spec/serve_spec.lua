@@ -924,6 +924,26 @@ describe("and", function()
       assert.equal(server:stats().messages, sum) -- all that were handled were answered
     end)
 
+    it("lets what its handler holds be collected, whatever had begun to come", function()
+      local held = setmetatable({}, { __mode = "v" })
+      local function serve()
+        local what = {}
+        held[1] = what
+        start { handle = function(message) return what and message end }
+      end
+      serve()
+      local conn = dial()
+      conn:write("x\nbegun")
+      assert.equal("x", line_of(conn))
+      conn:close()
+      assert.is_true(server:stop())
+      server = nil
+      helper.turn() -- in which its workers end
+      jit.flush()   -- a trace has the handler
+      for _ = 1, 4 do collectgarbage() end -- one weak table leads to another
+      assert.is_nil(held[1])
+    end)
+
     it("only stops listening when it is closed", function()
       start { handle = echo }
       local address = server.address

@@ -65,6 +65,11 @@ local function count(s, name)
   s.counts[name] = (s.counts[name] or 0) + 1
 end
 
+local function end_sweep(s)
+  task.clear_timer(s.sweeper)
+  s.sweeping = false
+end
+
 -- The connection is closed. Who waits for the last one goes on.
 local function forget(s, slot, conn, why)
   s.conns[slot], s.working[slot], s.begun[slot] = false, false, nil
@@ -76,7 +81,9 @@ local function forget(s, slot, conn, why)
     s.per_host[host], s.hosts[slot] = left > 0 and left or nil, nil
   end
   if s.close then task.start_with(s.close_kind, s.close, conn, why) end
-  if s.open_count == 0 then task.wake_joiners(s) end
+  if s.open_count > 0 then return end
+  if s.sweeping then end_sweep(s) end -- the loop would hold a server that nobody needs any more
+  task.wake_joiners(s)
 end
 
 -- Ends a connection, if it is still the one that it was.

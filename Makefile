@@ -87,7 +87,7 @@ valgrind: ## the C tests under valgrind
 soak: all ## 1,000 connections to echo for 20 s, twice; five loads of HTTP (SOAK_S, SOAK_CONNECTIONS, SOAK_SEED)
 	@ulimit -n "$$(ulimit -H -n)"; \
 	  SOAK_S=$${SOAK_S:-20} SOAK_CONNECTIONS=$${SOAK_CONNECTIONS:-1000} \
-	  $(HOST) test --output=gtest spec/soak_spec.lua spec/http_soak_spec.lua
+	  NEAP=$(HOST) BUSTED='spec/soak_spec.lua spec/http_soak_spec.lua' tools/test --lua
 
 fuzz: fuzzers ## random operations of the buffers beside a model, by libFuzzer for FUZZ_S=60 seconds
 	@tools/fuzz build/fuzz/fuzz/buffers spec/fuzz/corpus
@@ -120,8 +120,7 @@ quick-malloc: export LEAVE_OUT = neighbours
 quick-tiny: export LEAVE_OUT = sizes
 quick-%:
 	@$(MAKE) $(mode_flags) all tests
-	@BUILD=build/$* tools/test --c
-	@build/$*/neap test --output=gtest --exclude-tags=$(LEAVE_OUT) $(BUFFER_SPECS:%=spec/%_spec.lua)
+	@BUILD=build/$* NEAP=build/$*/neap BUSTED='$(BUFFER_SPECS:%=spec/%_spec.lua)' tools/test
 
 coverage: ## which lines the tests run, and what is left
 	@tools/coverage

@@ -87,7 +87,7 @@ valgrind: ## the C tests under valgrind
 soak: all ## 1,000 connections to echo for 20 s, twice; five loads of HTTP (SOAK_S, SOAK_CONNECTIONS, SOAK_SEED)
 	@ulimit -n "$$(ulimit -H -n)"; \
 	  SOAK_S=$${SOAK_S:-20} SOAK_CONNECTIONS=$${SOAK_CONNECTIONS:-1000} \
-	  NEAP=$(HOST) BUSTED='spec/soak_spec.lua spec/http_soak_spec.lua' tools/test --lua
+	  NEAP=$(HOST) tools/test --lua spec/soak_spec.lua spec/http_soak_spec.lua
 
 fuzz: fuzzers ## random operations of the buffers beside a model, by libFuzzer for FUZZ_S=60 seconds
 	@tools/fuzz build/fuzz/fuzz/buffers spec/fuzz/corpus
@@ -120,7 +120,8 @@ quick-malloc: export LEAVE_OUT = neighbours
 quick-tiny: export LEAVE_OUT = sizes
 quick-%:
 	@$(MAKE) $(mode_flags) all tests
-	@BUILD=build/$* NEAP=build/$*/neap BUSTED='$(BUFFER_SPECS:%=spec/%_spec.lua)' tools/test
+	@BUILD=build/$* tools/test --c
+	@BUILD=build/$* NEAP=build/$*/neap tools/test --lua $(BUFFER_SPECS:%=spec/%_spec.lua)
 
 coverage: ## which lines the tests run, and what is left
 	@tools/coverage

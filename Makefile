@@ -87,7 +87,7 @@ valgrind: ## the C tests under valgrind
 soak: all ## 1,000 connections to echo for 20 s, twice; five loads of HTTP (SOAK_S, SOAK_CONNECTIONS, SOAK_SEED)
 	@ulimit -n "$$(ulimit -H -n)"; \
 	  SOAK_S=$${SOAK_S:-20} SOAK_CONNECTIONS=$${SOAK_CONNECTIONS:-1000} \
-	  $(HOST) test --output=gtest spec/soak_spec.lua spec/http_soak_spec.lua
+	  NEAP=$(HOST) tools/test --lua spec/soak_spec.lua spec/http_soak_spec.lua
 
 fuzz: fuzzers ## random operations of the buffers beside a model, by libFuzzer for FUZZ_S=60 seconds
 	@tools/fuzz build/fuzz/fuzz/buffers spec/fuzz/corpus
@@ -121,7 +121,7 @@ quick-tiny: export LEAVE_OUT = sizes
 quick-%:
 	@$(MAKE) $(mode_flags) all tests
 	@BUILD=build/$* tools/test --c
-	@build/$*/neap test --output=gtest --exclude-tags=$(LEAVE_OUT) $(BUFFER_SPECS:%=spec/%_spec.lua)
+	@BUILD=build/$* NEAP=build/$*/neap tools/test --lua $(BUFFER_SPECS:%=spec/%_spec.lua)
 
 coverage: ## which lines the tests run, and what is left
 	@tools/coverage

@@ -8,7 +8,7 @@ local build = os.getenv("BUILD") or "build"
 local shim = helper.top .. "/" .. build .. "/shim.so"
 local SCENARIOS = { "echo", "frames", "proxy", "serve", "files" }
 local REQUESTS = 300 -- of memory at most
-local RUN_S = 100 -- where much else is going on
+local RUN_S = 300 -- where much else is going on
 
 local built = io.open(shim, "rb")
 if built then built:close() end

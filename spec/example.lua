@@ -8,7 +8,7 @@ local helper = require("spec.helper")
 local lfs = require("lfs")
 local neap = require("neap")
 
-local SETTLE_S = tonumber(os.getenv("SETTLE_S")) or 8 -- closing connections are gone after it
+local SETTLE_S = tonumber(os.getenv("SETTLE_S")) or 20 -- closing connections are gone after it
 
 -- Beside the example, in the same process, somebody answers each line with the counters.
 local script = [[
@@ -77,7 +77,7 @@ function Example:left_behind()
   return left
 end
 
---- Starts examples/<name>.lua. @param seconds? number that it may run, 20
+--- Starts examples/<name>.lua. @param seconds? number that it may run, 100
 --- @param before? string commands of the shell
 function Example.start(name, arguments, seconds, before)
   local self = setmetatable({}, Example)

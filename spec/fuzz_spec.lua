@@ -4,7 +4,7 @@
 local helper = require("spec.helper")
 
 local operations = tonumber(os.getenv("FUZZ_OPERATIONS")) or 15000
-local RUN_S = 50 + operations / 1000 -- where much else is going on
+local RUN_S = 200 + operations / 1000 -- where much else is going on
 local seed = os.getenv("FUZZ_SEED") or os.time() % 1000000
 
 describe("a random script", function()

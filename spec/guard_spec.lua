@@ -44,7 +44,7 @@ local function run(options, body, before)
 end
 
 describe("the runaway guard", function()
-  helper.watch(before_each, after_each, 30)
+  helper.watch(before_each, after_each)
 
   it("tells of a task that gives no control back: its peer, its origin, where it is", function()
     local got = run("--guard=0.2 --stats", interpreted)

@@ -17,9 +17,11 @@ local testing = require("neap.testing")
 local C = abi.C
 local helper = {}
 
-local DEADLINE_S = 60
+-- How long what hangs may take, on a machine that does much else: nothing else waits for these.
+local DEADLINE_S = 120
+local CHILD_S = 100
 -- connections that were closed are gone after this
-local SETTLE_S = tonumber(os.getenv("SETTLE_S")) or 8
+local SETTLE_S = tonumber(os.getenv("SETTLE_S")) or 20
 
 ffi.cdef [[
 int socket(int domain, int type, int protocol);
@@ -225,7 +227,7 @@ function helper.net_stats()
 end
 
 --- Every test of the block has a deadline, and leaves nothing behind.
---- @param deadline? number seconds, 60
+--- @param deadline? number seconds, 120
 function helper.watch(before_each, after_each, deadline)
   before_each(function()
     if not tickers then make_tickers() end
@@ -387,8 +389,6 @@ local function contents(name)
   return text
 end
 
-local CHILD_S = 20
-
 --- Runs a shell command to its end (the loop stands still meanwhile).
 --- @return table status (124: it took too long), out, err
 function helper.sh(command)
@@ -415,7 +415,7 @@ local Child = {}
 Child.__index = Child
 
 --- Starts a command that goes on. `line()` waits for a line of its output, `kill(signal)`
---- sends it a signal, `finish()` waits for its end. @param seconds? number it may run, 20
+--- sends it a signal, `finish()` waits for its end. @param seconds? number it may run, 100
 function helper.start(command, seconds)
   local err = helper.temporary_name()
   local pipe = assert(io.popen(

@@ -21,7 +21,7 @@ local function when(there, name, fn)
 end
 
 describe("HTTP, asked by", function()
-  helper.watch(before_each, after_each, 90) -- around the hooks of the block within
+  helper.watch(before_each, after_each, 200) -- around the hooks of the block within
 
 describe("a program #programs:", function()
   local server, url, directory

@@ -17,7 +17,7 @@ local lfs = require("lfs")
 local helper = require("spec.helper")
 local neap = require("neap")
 
-local SETTLE_S = 8
+local SETTLE_S = 20
 local PAGE = 4096
 local TICKS = 100 -- of CPU time in a second, as /proc counts
 local MSG_DONTWAIT, MSG_NOSIGNAL = 0x40, 0x4000

@@ -534,6 +534,35 @@ describe("and", function()
     assert.equal("", rest_of(idle))
   end)
 
+  -- A path that is looked at is no reason to make it. With a table, it were above 300 bytes.
+  local it_compiled = jit.status() and it or pending
+  it_compiled("makes no table of a request that nobody keeps", function()
+    local run = helper.script([[
+      local neap, http = require("neap"), require("neap.http")
+      local server = assert(http.serve("tcp://127.0.0.1:0", function(request)
+        return request.path == "/a" and request.keep_alive and "hello" or nil
+      end))
+      local conn = assert(neap.connect(server.address))
+      local function ask(n)
+        for _ = 1, n do
+          conn:write("GET /a HTTP/1.1\r\nHost: x\r\n\r\n")
+          assert(conn:read_until("hello")):release()
+        end
+      end
+      ask(5000)
+      collectgarbage()
+      collectgarbage("stop")
+      local before = collectgarbage("count")
+      ask(2000)
+      print((collectgarbage("count") - before) * 1024 / 2000)
+      conn:close()
+      server:close()
+    ]])
+    assert.equal("", run.err)
+    local bytes = tonumber(run.out)
+    assert.is_true(bytes < 200, ("%.0f bytes for each request"):format(bytes))
+  end)
+
   it("raises what is a mistake of the script", function()
     local function hello() return "hello" end
     local function serve(options, handler)

@@ -754,6 +754,32 @@ describe("and", function()
       assert.equal("timeout\n", rest_of(conn))
       conn:close()
     end)
+
+    it("the time of each wait of a handler on its connection, which may have another", function()
+      local clock = testing.clock()
+      finally(function() clock:release() end)
+      local limits = { none = false, short = 2 }
+      start({ handle = function(message, conn)
+        local text = message:str()
+        conn:skip(#text + 1) -- the message itself
+        local limit = limits[text]
+        if limit ~= nil then conn:set_timeout(limit or nil) end
+        local more, _, name = conn:read_line()
+        if not more then return name .. " of " .. text .. "\n" end
+        more:release()
+        return "in time\n"
+      end }, { timeout = 5, idle_timeout = 0 })
+      for text, seconds in pairs { usual = 5, short = 2, none = 1000 } do
+        local conn = dial()
+        conn:write(text .. "\n")
+        clock:advance(seconds - 1)
+        conn:write(text == "none" and "late\n" or "")
+        clock:advance(1.5)
+        assert.equal(text == "none" and "in time" or "timeout of " .. text, line_of(conn))
+        conn:close()
+        helper.turn()
+      end
+    end)
   end)
 
   -- Each state that a peer who does next to nothing can hold a connection in, with the limit that

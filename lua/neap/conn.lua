@@ -34,13 +34,20 @@ local Stream = {}
 -- Who waits, by slot; no entry keeps a connection from being collected.
 local readers, writers = {}, {}
 local sources, sinks = {}, {} -- the pipes that take what comes there, and wait for room there
-local timeouts = {} -- seconds that a wait may take, by slot of the connection
+local timeouts = {} -- seconds that a wait may take, by slot of the connection; false: any; nil: any,
+-- or those of its server
 local kept = {}     -- connections that outlive their handler: slot → gen
 local served = {}   -- by slot of a connection: the server that has its messages handled
 
 -- No entry where there was none: LuaJIT makes one for a nil, too.
 local function set_timeout(slot, seconds)
   if timeouts[slot] ~= seconds then timeouts[slot] = seconds end
+end
+
+local function timeout_of(slot)
+  local seconds = timeouts[slot]
+  if seconds == nil and served[slot] then return served[slot].timeout end
+  return seconds or nil
 end
 
 local function wake_reader(slot)
@@ -141,7 +148,7 @@ local function fill(self, _, co, yieldable)
   local slot, me = self.slot, prepare(co, yieldable)
   check_free(readers[slot], "reading")
   readers[slot] = me
-  local code = wait(me, timeouts[slot], readers, slot)
+  local code = wait(me, timeout_of(slot), readers, slot)
   if readers[slot] == me then readers[slot] = false end
   if code == TIMEOUT and not me.cut and C.neap_reader_waits(self.reader_slot, self.reader_gen) == 1
   then
@@ -154,7 +161,7 @@ local function wait_writable(slot, what, seconds)
   local me = prepare(running(), isyieldable())
   check_free(writers[slot], what)
   writers[slot] = me
-  local code = wait(me, seconds or timeouts[slot], writers, slot)
+  local code = wait(me, seconds or timeout_of(slot), writers, slot)
   if writers[slot] == me then writers[slot] = false end
   return code
 end
@@ -340,7 +347,7 @@ pipe.install(Stream, {
     end
     check_stream(to, "pipe_to")
   end,
-  readers = readers, writers = writers, sources = sources, sinks = sinks, timeouts = timeouts,
+  readers = readers, writers = writers, sources = sources, sinks = sinks, timeout_of = timeout_of,
   check_free = check_free, peer_of = peer_of,
 })
 
@@ -405,6 +412,7 @@ function Stream:set_timeout(seconds)
   check_stream(self, "set_timeout")
   check.seconds_or_nil(seconds, "conn:set_timeout: seconds")
   if C.neap_stream_queued(self.slot, self.gen) == STALE then return end
+  if seconds == nil and served[self.slot] then seconds = false end
   set_timeout(self.slot, seconds)
 end
 
@@ -467,7 +475,9 @@ function M.take(made) return ffi.gc(new_stream(made), C.neap_stream_finalize) en
 --- One whose events go to a server, which closes it: without a finalizer, and with no task while
 --- nothing comes.
 function M.serve(server, made)
-  served[made.stream.slot] = server
+  local slot = made.stream.slot
+  served[slot] = server
+  set_timeout(slot, nil)
   return new_stream(made)
 end
 

@@ -153,19 +153,20 @@ local function accept_failed(acceptor, code)
   task.say(where .. " " .. what .. ": " .. why)
 end
 
+local arrival = connection_t() -- whoever takes it copies it
+
 local function accept_some(slot)
   local acceptor = acceptors[slot]
   if not acceptor then return end
-  local made = connection_t()
   for _ = 1, ACCEPT_AT_ONCE do
-    local code = C.neap_listener_accept(slot, acceptor.gen, made)
+    local code = C.neap_listener_accept(slot, acceptor.gen, arrival)
     if code < 0 then return accept_failed(acceptor, code) end
-    set_timeout(made.stream.slot, acceptor.timeout)
-    acceptor:take(made)
+    acceptor:take(arrival)
   end
 end
 
 local function start_handler(acceptor, made)
+  set_timeout(made.stream.slot, acceptor.timeout)
   task.start(acceptor.handler, acceptor, take_connection(made))
 end
 

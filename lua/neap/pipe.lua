@@ -41,12 +41,12 @@ end
 --- @param kind table
 ---   check(self, name), check_other(to): raise when that is no connection, or not to be read from
 ---   readers, writers: who waits, by slot · sources, sinks: pipes, by slot
----   timeouts: seconds that a wait may take, by slot
+---   timeout_of(slot) → seconds that a wait may take, or nil
 ---   check_free(waiting, what): raises when somebody waits already
 ---   peer_of(self) → string
 function M.install(methods, kind)
   local readers, writers = kind.readers, kind.writers
-  local sources, sinks, timeouts = kind.sources, kind.sinks, kind.timeouts
+  local sources, sinks, timeout_of = kind.sources, kind.sinks, kind.timeout_of
 
   -- Whoever else has the slot by then keeps it.
   local function clear(list, slot, mine)
@@ -60,7 +60,7 @@ function M.install(methods, kind)
     local pipe = { task = me, state = state, code = AGAIN }
     readers[from_slot], writers[to_slot] = me, me
     sources[from_slot], sinks[to_slot] = pipe, pipe
-    local ok, code = pcall(until_over, pipe, me, timeouts[from_slot])
+    local ok, code = pcall(until_over, pipe, me, timeout_of(from_slot))
     clear(sources, from_slot, pipe)
     clear(sinks, to_slot, pipe)
     clear(readers, from_slot, me)

@@ -41,6 +41,7 @@ local fields_t = ffi.typeof("struct neap_lua_stream_fields *") -- of a connectio
 local view_t, cast = ffi.typeof("struct neap_view *"), ffi.cast
 local type, next, tostring, pcall, floor = type, next, tostring, pcall, math.floor
 local WAITS = "waits" -- a connection for which no worker is free
+local unseen = view.own() -- what nobody looks at: one from the ring would have to be made anew
 
 local M = {}
 
@@ -482,7 +483,7 @@ function State:take(made)
   self.open_count = self.open_count + 1
   self.counts.connections = self.counts.connections + 1
   if not self.open then -- look for bytes from now on
-    C.neap_reader_next(conn.reader_slot, conn.reader_gen, 0, 0, 1, cast(view_t, fresh_view()))
+    C.neap_reader_next(conn.reader_slot, conn.reader_gen, 0, 0, 1, cast(view_t, unseen))
   else
     self.fresh[slot] = true
     give_to_worker(self, slot)

@@ -81,10 +81,11 @@ end
 
 -- ---- messages ----
 
--- Where the parts of the head are that was scanned last, and whose it is. A message that is asked
--- after another was scanned is scanned again.
+-- Where the parts of the head are that was scanned last, and how many were. A message that is asked
+-- after another was scanned is scanned again. It is known by a number: where nothing outside of
+-- compiled code holds a message, LuaJIT does not make its table.
 local head = head_t()
-local owner
+local scans = 0
 
 -- What a message has for itself, in its array part: its other fields are the script's. Of its view
 -- it has what that was made of, since the object may be another view by the time.
@@ -92,7 +93,7 @@ local owner
 -- the values is a constant it makes a template with a hash part, which is copied each time: hence
 -- `unset`.
 local unset = false
-local KEPT, SIZE, KIND, FLAGS, LENGTH, FRAMING = 1, 2, 3, 4, 5, 6
+local KEPT, SIZE, KIND, FLAGS, FRAMING, SCAN = 1, 2, 3, 4, 5, 6 -- framing "length": the number
 local METHOD, STATUS, PATH = 7, 7, 8
 local READER_SLOT, READER_GEN, EPOCH, AT = 9, 10, 11, 12
 -- 13 to 15 are free, for who serves requests.
@@ -141,15 +142,15 @@ end
 
 -- The scan of a message is there.
 local function own(self)
-  if owner == self then return end
-  owner = nil
+  if self[SCAN] == scans then return end
+  scans = scans + 1
   local kept = self[KEPT]
   if kept then
     if C.neap_http_scan(kept, #kept, self[KIND], head) < 0 then stale() end
   elseif C.neap_view_http_scan(place_of(self), self[KIND], head) < 0 then
     stale()
   end
-  owner = self
+  self[SCAN] = scans
 end
 
 local chars_t = ffi.typeof("char[?]")
@@ -221,13 +222,17 @@ function getters.reason(self)
 end
 
 function getters.version(self) return band(self[FLAGS], OLD) == 0 and "1.1" or "1.0" end
-function getters.framing(self) return self[FRAMING] end
+function getters.framing(self)
+  local framing = self[FRAMING]
+  return type(framing) == "number" and "length" or framing
+end
+
 function getters.coded(self) return band(self[FLAGS], CODED) ~= 0 end
 
 function getters.length(self)
   local framing = self[FRAMING]
   if framing == "none" then return 0 end
-  return framing == "length" and self[LENGTH] or nil
+  return type(framing) == "number" and framing or nil
 end
 
 function getters.keep_alive(self)
@@ -340,7 +345,7 @@ end
 
 -- Returns the bytes of the head, or what decode_…() does.
 local function scan(view, kind, most, what)
-  owner = nil
+  scans = scans + 1
   local code = C.neap_view_http_scan(cast(view_t, view), kind, head)
   if code > 0 then return code end
   if code == AGAIN then return needs_more(view, what, most) end
@@ -357,18 +362,17 @@ local methods = {
 
 local function request_framing(flags, length)
   if band(flags, CHUNKED) ~= 0 then return "chunked" end
-  return length >= 0 and "length" or "none"
+  return length >= 0 and length or "none"
 end
 
 local function decode_request(view, most, kind)
   if view.size > most then view = view:sub(0, most) end
   local size, text, name, status = scan(view, REQUEST, most, "request")
   if not size then return nil, text, name, status end
-  local flags, length = head.flags, head.length
-  local message = setmetatable({ unset, size, REQUEST, flags, length,
-    request_framing(flags, length), methods[head.method] or unset, unset,
-    view.slot, view.gen, view.epoch, view.at, unset, unset, unset }, kind)
-  owner = message
+  local flags = head.flags
+  local message = setmetatable({ unset, size, REQUEST, flags, request_framing(flags, head.length),
+    scans, methods[head.method] or unset, unset, view.slot, view.gen, view.epoch, view.at,
+    unset, unset, unset }, kind)
   if not message[METHOD] then
     message[METHOD] = part_of(message, head.method_at, head.method_size)
   end
@@ -429,7 +433,7 @@ local function response_framing(status, flags, length, method)
   end
   if band(flags, CHUNKED) ~= 0 then return "chunked" end
   if band(flags, HAS_CODING) ~= 0 then return "close" end
-  return length >= 0 and "length" or "close"
+  return length >= 0 and length or "close"
 end
 
 --- The response that the bytes begin with: its head. The body follows it (`http1.body`); behind
@@ -448,11 +452,10 @@ function M.decode_response(view, method, most)
   if view.size > most then view = view:sub(0, most) end
   local size, text, name = scan(view, RESPONSE, most, "response")
   if not size then return nil, text, name end
-  local flags, length, status = head.flags, head.length, head.status
-  local message = setmetatable({ unset, size, RESPONSE, flags, length,
-    response_framing(status, flags, length, method), status, unset,
+  local flags, status = head.flags, head.status
+  local message = setmetatable({ unset, size, RESPONSE, flags,
+    response_framing(status, flags, head.length, method), scans, status, unset,
     view.slot, view.gen, view.epoch, view.at }, metatable)
-  owner = message
   return message, size
 end
 
@@ -473,8 +476,8 @@ local chunk = chunk_t()
 --- @return neap.HttpBody body
 function M.body(message, most)
   check_self(message, "body")
-  local framing, left = message[FRAMING], 0
-  if framing == "length" then left = message[LENGTH] end
+  local framing, left = message.framing, 0
+  if framing == "length" then left = message[FRAMING] end
   if framing == "close" then left = ENDLESS end
   return setmetatable({
     framing = framing, left = left, done = framing ~= "chunked" and left == 0,
@@ -493,7 +496,7 @@ local function decode_trailers(self, view, skip)
     return skip, 0
   end
   if head.count > 0 then
-    self.trailers = setmetatable({ rest:str(1, size), size, TRAILERS, 0, -1, "none", false, false,
+    self.trailers = setmetatable({ rest:str(1, size), size, TRAILERS, 0, "none", 0, false, false,
       0, 0, 0, 0 }, metatable)
   end
   self.done = true

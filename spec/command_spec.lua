@@ -24,7 +24,7 @@ describe("the neap command", function()
     for _, arguments in ipairs { "-x", "-E", "-vx", "-ii", "-i -x",
       "--no-such-option script.lua" } do
       local run = neap_with(arguments)
-      assert.matches("^neap: unknown option %-%S+\nneap %-%-help lists the options%.\n$", run.err)
+      assert.matches("^neap: unknown option %-%S+\nneap %-%-help lists", run.err)
       assert.equal("", run.out)
       assert.equal(1, run.status)
     end
@@ -61,8 +61,8 @@ describe("the neap command", function()
     for _, option in ipairs { "-h", "--help" } do
       local run = neap_with("-e 'print(1)' " .. option .. " /no/such/script")
       assert.matches("^usage: neap", run.out)
-      for _, known in ipairs { "-e chunk", "-l name", "-j cmd", "-i ", "-v, --version ", "-- ", "- ",
-        "--stats", "-h, --help" } do
+      for _, known in ipairs { "-e chunk", "-l name", "-j cmd", "-i ", "-v, --version ", "-- ",
+        "- ", "--stats", "-h, --help" } do
         assert.matches("\n  " .. known, run.out, 1, true)
       end
       assert.equal("", run.err)

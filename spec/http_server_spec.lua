@@ -547,10 +547,32 @@ describe("and", function()
     raises("http.serve: max_body must be a whole number", serve, { max_body = -1 })
     raises('http.serve: log must be "common" or "json", got "tidy"', serve, { log = "tidy" })
     raises("CONNECT is no method", serve, { methods = { "CONNECT" } })
-    raises("http.response: status must be from 200 to 599", function()
-      local made = http.response(100)
-      return made
+  end)
+
+  it("raises what is a mistake in an answer, a route or a text, at its line", function()
+    for _, name in ipairs { "response", "json", "html", "redirect", "problem" } do
+      local function answer(status)
+        local made = name == "response" and http.response(status) or name == "problem"
+          and http.problem(status) or http[name]("x", status)
+        return made
+      end
+      raises("http." .. name .. ": status must be from 200 to 599, got 100", answer, 100)
+      raises("http." .. name .. ": status must be a whole number", answer, 600)
+      raises("http." .. name .. ": status must be a whole number", answer, "200")
+      assert.equal(404, answer(404).status)
+    end
+    raises("http.json: Cannot serialise function", function() http.json({ print }) end)
+    raises("http.problem: text must be a string", function() http.problem(404, {}) end)
+    raises("http.files: options must be a table", function() http.files(".", "listing") end)
+    raises("http.files: option listing must be a function", function()
+      http.files(".", { listing = true })
     end)
+    for _, name in ipairs { "escape", "escape_url", "unescape" } do
+      raises(("http.%s: text must be a string, got 5"):format(name), function() http[name](5) end)
+    end
+    local app = http.router()
+    raises("router:on: methods must be a string", function() app:on(nil, "/", print) end)
+    raises("router:on: methods must be at least one", function() app:on({}, "/", print) end)
   end)
 end)
 end)

@@ -255,14 +255,22 @@ describe("and", function()
         if request.path == "/form" then return request:form() end
         return request:text()
       end, { max_body = 10 })
-      assert.equal(413, (ask(post("/", "12345678901"))))
       assert.equal(413, (ask("POST /" .. HOST .. "Content-Length: 99999999999\r\n\r\n")))
       assert.equal(413, (ask("POST /" .. HOST
         .. "Transfer-Encoding: chunked\r\n\r\n8\r\n12345678\r\n3\r\n123\r\n0\r\n\r\n")))
       assert.equal(400, (ask("POST /" .. HOST .. "Transfer-Encoding: chunked\r\n\r\nx\r\n")))
-      assert.equal(400, (ask(post("/json", "{"))))
-      assert.equal(415, (ask(post("/json", "{}", "Content-Type: text/plain\r\n"))))
-      assert.equal(415, (ask(post("/form", "a=b"))))
+      for request, says in pairs {
+        [post("/json", "{")] = "400 Bad Request: the body is not JSON: Expected",
+        [post("/json", "{}", "Content-Type: text/plain\r\n")] =
+          "415 Unsupported Media Type: the body is not JSON by its Content-Type\n",
+        [post("/form", "a=b")] =
+          "415 Unsupported Media Type: the body is not a form by its Content-Type\n",
+        [post("/", "12345678901")] = "413 Content Too Large: the body has more than 10 bytes\n",
+      } do
+        local status, _, body = ask(request)
+        assert.equal(says:sub(1, 3), tostring(status))
+        assert.equal(says, body:sub(1, #says))
+      end
       assert.equal(3, server:stats().oversized)
       assert.equal(4, server:stats().malformed)
       assert.equal(0, #said) -- no news for the log

@@ -29,8 +29,8 @@ local known = {
   [C.NEAP_E_REFUSED] = { "refused", "nobody listens there" },
   [C.NEAP_E_TIMEOUT] = { "timeout", "it took too long" },
   [C.NEAP_E_CANCELLED] = { "cancelled", "the task was cancelled" },
-  [C.NEAP_E_UNREACHABLE] = { "unreachable", "there is no way to that address (to listen on, it must be "
-    .. "one of this machine; 0.0.0.0 is all of them)" },
+  [C.NEAP_E_UNREACHABLE] = { "unreachable", "there is no way to that address (to listen on, it "
+    .. "must be one of this machine; 0.0.0.0 is all of them)" },
   [C.NEAP_E_MALFORMED] = { "malformed", "bytes that the protocol does not allow" },
   [C.NEAP_E_IDLE] = { "timeout", "nothing came or went for too long (see idle_timeout)" },
   [C.NEAP_E_DESCRIPTOR] = { "descriptor", "the process was not started with such a descriptor, "

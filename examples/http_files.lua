@@ -19,7 +19,8 @@ table { width: 100%%; border-collapse: collapse; font-variant-numeric: tabular-n
 th { text-align: left; font-size: .8rem; font-weight: 500; color: var(--faint) }
 th, td { padding: .5rem .75rem; border-bottom: 1px solid var(--line) }
 tr:hover td { background: var(--hover) }
-td a { display: flex; gap: .6em; color: var(--text); text-decoration: none; overflow-wrap: anywhere }
+td a { display: flex; gap: .6em; color: var(--text); text-decoration: none;
+  overflow-wrap: anywhere }
 td a:hover { color: var(--link); text-decoration: underline }
 svg { flex: none; width: 1.1em; height: 1.1em; margin-top: .2em; fill: var(--faint) }
 .folder svg { fill: var(--folder) }

@@ -59,15 +59,15 @@ local function fail(self, text, name, status)
 end
 
 -- The client hears what is wrong with it.
-local function wrong(self, what, name, status)
-  local result, text = fail(self, ("%s: the body of %s %s"):format(self.peer, self.path, what), name,
-    status)
+local function refuse(self, what, name, status)
+  local result, text = fail(self, ("%s: the body of %s %s"):format(self.peer, self.path, what),
+    name, status)
   self[BODY].told = self[BODY].told or "the body " .. what
   return result, text, name
 end
 
 local function too_large(self)
-  return wrong(self, ("has more than %d bytes"):format(self.max_body), "oversized", 413)
+  return refuse(self, ("has more than %d bytes"):format(self.max_body), "oversized", 413)
 end
 
 --- From here on the head is taken, and what is unread is the body.
@@ -221,7 +221,7 @@ end
 
 local function wrong_body(self, what, status)
   begin_body(self)
-  return wrong(self, what, "malformed", status or 400)
+  return refuse(self, what, "malformed", status or 400)
 end
 
 M.wrong_body = wrong_body

@@ -13,5 +13,5 @@ end))
 
 local address = listener.address
 print("listening on " .. address)
-print("try it: nc " .. address:gsub("^unix://", "-U "):gsub("^tcp://(.*):", "%1 "))
+print("try it: nc " .. address:gsub("^unix://", "-U "):gsub("^tcp://%[?(.-)%]?:(%d+)$", "%1 %2"))
 io.stdout:flush()

@@ -52,5 +52,5 @@ local server = assert(neap.serve(arg[1] or "tcp://127.0.0.1:7001", {
 }))
 
 print("listening on " .. server.address)
-print("try it: neap examples/frames_client.lua " .. server.address)
+print("try it: ./neap examples/frames_client.lua " .. server.address)
 io.stdout:flush()

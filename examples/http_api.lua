@@ -32,8 +32,15 @@ local function replace(path, write)
   return nil, why or left
 end
 
-local saved = io.open(NOTES)
-local notes = saved and cjson.decode(saved:read("*a")) or { last = 0, by_id = {} }
+local function read_notes()
+  local file = io.open(NOTES)
+  if not file then return { last = 0, by_id = {} } end
+  local ok, notes = pcall(cjson.decode, file:read("*a"))
+  file:close()
+  return ok and notes or error(NOTES .. ": " .. tostring(notes), 0)
+end
+
+local notes = read_notes()
 
 -- A note's text, or none any more: as soon as it is on the disk.
 local function change(id, text)

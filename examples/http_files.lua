@@ -19,16 +19,17 @@ table { width: 100%%; border-collapse: collapse; font-variant-numeric: tabular-n
 th { text-align: left; font-size: .8rem; font-weight: 500; color: var(--faint) }
 th, td { padding: .5rem .75rem; border-bottom: 1px solid var(--line) }
 tr:hover td { background: var(--hover) }
-td:first-child { overflow-wrap: anywhere } td a { color: var(--text); text-decoration: none }
+td a { display: flex; gap: .6em; color: var(--text); text-decoration: none;
+  overflow-wrap: anywhere }
 td a:hover { color: var(--link); text-decoration: underline }
-svg { width: 1.1em; height: 1.1em; vertical-align: -.15em; margin-right: .6em; fill: var(--faint) }
+svg { flex: none; width: 1.1em; height: 1.1em; margin-top: .2em; fill: var(--faint) }
 .folder svg { fill: var(--folder) }
 .size, .time { text-align: right; white-space: nowrap; color: var(--faint) }
 p { color: var(--faint); font-size: .85rem; margin-top: 1rem }
 @media (max-width: 34rem) { .time { display: none } body { padding: 1.25rem .5rem }
-  td { padding: .7rem .5rem } }
+  th, td { padding: .7rem .5rem } }
 </style><h1>%s</h1><table><tr><th>Name<th class="size">Size<th class="time">Changed (UTC)
-%s</table><p>%d folders, %d files, %s</p></html>]]
+%s</table><p>%s, %s, %s</p></html>]]
 local ROW = '<tr%s><td><a href="%s"><svg viewBox="0 0 16 16"><path d="%s"/></svg>%s</a>'
   .. '<td class="size">%s<td class="time">%s\n'
 local IS_FOLDER = ' class="folder"'
@@ -43,6 +44,10 @@ local function size_of(bytes)
     if bytes < 999.5 then return ("%.3g %s"):format(bytes, unit) end
   end
   return ("%.0f TB"):format(bytes)
+end
+
+local function counted(n, what)
+  return n .. " " .. what .. (n == 1 and "" or "s")
 end
 
 -- The path, with a link to each directory on the way.
@@ -67,7 +72,8 @@ local function listing(entries, request)
       folder and "" or size_of(entry.bytes), os.date("!%Y-%m-%d %H:%M", entry.modified))
   end
   return http.html(PAGE:format(http.escape(http.unescape(request.path)), trail_of(request.path),
-    table.concat(rows), folders, #entries - folders, size_of(bytes)))
+    table.concat(rows), counted(folders, "folder"), counted(#entries - folders, "file"),
+    size_of(bytes)))
 end
 
 local app = http.router():use(http.gzip() or function(request, next) return next(request) end)

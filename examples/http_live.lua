@@ -22,11 +22,10 @@ h1 { font-size: 1.5rem; margin: 0; letter-spacing: -.02em }
 #state.live { color: var(--live) }
 button { padding: .55rem 1.1rem; border: 0; border-radius: .6rem; background: var(--button);
   color: #fff; font: 600 .95rem/1.5 inherit; font-family: inherit; cursor: pointer }
-main { display: grid; gap: .9rem; grid-template-columns: repeat(12, 1fr) }
-section { grid-column: span 3; padding: 1rem 1.1rem 0; border: 1px solid var(--edge);
+main { display: grid; gap: .9rem; grid-template-columns: repeat(4, 1fr) }
+section { padding: 1rem 1.1rem 0; border: 1px solid var(--edge);
   border-radius: .9rem; background: var(--card); overflow: hidden }
-section:first-child { grid-column: span 12 }
-section:nth-child(-n+4):not(:first-child) { grid-column: span 4 }
+section:first-child { grid-column: 1 / -1 }
 h2 { margin: 0; color: var(--faint); font-size: .85rem; font-weight: 500 }
 b { font-size: 1.5rem; font-weight: 650; font-variant-numeric: tabular-nums }
 small { color: var(--faint); font-size: .95rem } section:first-child b { font-size: 2.6rem }
@@ -35,10 +34,9 @@ section:first-child svg { height: 9rem } polygon { fill: var(--line); opacity: .
 path { fill: none; stroke: var(--line); stroke-width: 2; stroke-linejoin: round }
 p { color: var(--faint); font-size: .9rem } code { color: var(--text); font-size: .85rem;
   overflow-wrap: anywhere }
-@media (max-width: 40rem) { body { padding: 1.1rem .8rem } main { gap: .7rem }
-  section:first-child svg { height: 6rem }
-  section:nth-child(n+2):not(:first-child) { grid-column: span 6 }
-  section:nth-child(8):not(:first-child) { grid-column: span 12 } b { font-size: 1.3rem } }
+@media (max-width: 40rem) { body { padding: 1.1rem .8rem } main { gap: .7rem;
+    grid-template-columns: 1fr 1fr }
+  section:first-child svg { height: 6rem } b { font-size: 1.3rem } }
 </style><header><h1>neap</h1><span id="state">connecting …</span>
 <button>Load it from here</button></header><main></main>
 <p>Each number is the server’s own; it sends them twice a second, as events. For more than a browser
@@ -99,9 +97,10 @@ local requests, rate = 0, 0
 local function counters()
   local pool, stats = neap.default_pool():stats(), server:stats()
   local list = { { "requests a second", rate, "" }, { "requests so far", stats.messages, "" },
-    { "connections", stats.open, "" }, { "memory of Lua", collectgarbage("count") * 1024, "B" },
-    { "held by the pool", pool.bytes_held, "B" }, { "of it in use", pool.bytes_live, "B" },
-    { "bufs made", pool.bufs_allocated, "" }, { "slices alive", pool.slices_live, "" } }
+    { "connections", stats.open, "" }, { "Lua memory", collectgarbage("count") * 1024, "B" },
+    { "pool memory", pool.bytes_held, "B" }, { "of it in use", pool.bytes_live, "B" },
+    { "slices alive", pool.slices_live, "" }, { "bufs made", pool.bufs_allocated, "" },
+    { "bufs reused", pool.bufs_reused, "" } }
   for i, counter in ipairs(list) do list[i] = ('["%s",%.0f,"%s"]'):format(unpack(counter)) end
   return "[" .. table.concat(list, ",") .. "]"
 end

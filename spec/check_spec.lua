@@ -41,6 +41,16 @@ describe("check", function()
     raises("got nil", string_of)
   end)
 
+  it("fn takes functions alone", function()
+    assert.equal(print, (check.fn(print, "thing:verb: handler")))
+    for _, bad in ipairs { 1, {}, true, "print" } do
+      raises("thing:verb: handler must be a function, got " .. type(bad), function()
+        check.fn(bad, "thing:verb: handler")
+      end)
+    end
+    raises("got nil", function() check.fn(nil, "thing:verb: handler") end)
+  end)
+
   it("options fills in what was not given, and leaves the table alone", function()
     local given = { size = 5 }
     assert.same({ size = 5, loud = false, name = "x" }, options_of(given))
@@ -50,7 +60,7 @@ describe("check", function()
   end)
 
   it("options raises for unknown keys, wrong types and what is no table", function()
-    raises('no option "sise"', options_of, { sise = 1 })
+    raises('no option "sise" (there are: loud, name, size)', options_of, { sise = 1 })
     raises("no option 1", options_of, { "size" })
     raises('"size" must be a number, got "5"', options_of, { size = "5" })
     raises('"loud" must be a boolean', options_of, { loud = 1 })

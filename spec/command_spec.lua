@@ -11,19 +11,20 @@ end
 describe("the neap command", function()
   helper.watch(before_each, after_each)
 
-  it("prints its version and the interpreter's with -v", function()
-    local run = helper.sh(helper.neap .. " -v")
-    assert.equal("neap " .. neap.version .. ", " .. jit.version .. "\n", run.out)
-    assert.equal("", run.err)
-    assert.equal(0, run.status)
+  it("prints its version and the interpreter's with -v, and --version", function()
+    for _, option in ipairs { "-v", "--version" } do
+      local run = neap_with(option)
+      assert.equal("neap " .. neap.version .. ", " .. jit.version .. "\n", run.out)
+      assert.equal("", run.err)
+      assert.equal(0, run.status)
+    end
   end)
 
   it("explains itself on stderr, with status 1, when it does not know an option", function()
     for _, arguments in ipairs { "-x", "-E", "-vx", "-ii", "-i -x",
       "--no-such-option script.lua" } do
       local run = neap_with(arguments)
-      assert.matches("neap: unknown option -", run.err, 1, true)
-      assert.matches("usage: neap", run.err, 1, true)
+      assert.matches("^neap: unknown option %-%S+\nneap %-%-help lists", run.err)
       assert.equal("", run.out)
       assert.equal(1, run.status)
     end
@@ -32,8 +33,25 @@ describe("the neap command", function()
   it("explains itself on stderr, with status 1, when an option lacks its argument", function()
     for _, option in ipairs { "-e", "-l", "-j" } do
       local run = neap_with("-v " .. option)
-      assert.matches("neap: option " .. option .. " needs an argument\n", run.err, 1, true)
-      assert.matches("usage: neap", run.err, 1, true)
+      assert.equal("neap: option " .. option .. " needs an argument\n"
+        .. "neap --help lists the options.\n", run.err)
+      assert.equal("", run.out)
+      assert.equal(1, run.status)
+    end
+  end)
+
+  it("says how an option with a value is written, when that lacks or is none", function()
+    for word, form in pairs {
+      ["--leaks"] = "--leaks=LEVEL: off, sample, touch or all",
+      ["--leaks=some"] = "--leaks=LEVEL: off, sample, touch or all",
+      ["--guard"] = "--guard=REPORT[,ABORT], in seconds, as in 2,10",
+      ["--guard=x"] = "--guard=REPORT[,ABORT], in seconds, as in 2,10",
+      ["--stop-timeout"] = "--stop-timeout=SECONDS",
+      ["--stop-timeout=-1"] = "--stop-timeout=SECONDS",
+    } do
+      local run = neap_with(word .. " 5 -e 'print(1)'")
+      assert.equal(("neap: write %s, not %s\nneap --help lists the options.\n"):format(form, word),
+        run.err)
       assert.equal("", run.out)
       assert.equal(1, run.status)
     end
@@ -43,8 +61,8 @@ describe("the neap command", function()
     for _, option in ipairs { "-h", "--help" } do
       local run = neap_with("-e 'print(1)' " .. option .. " /no/such/script")
       assert.matches("^usage: neap", run.out)
-      for _, known in ipairs { "-e chunk", "-l name", "-j cmd", "-i ", "-v ", "-- ", "- ",
-        "--stats", "-h, --help" } do
+      for _, known in ipairs { "-e chunk", "-l name", "-j cmd", "-i ", "-v, --version ", "-- ",
+        "- ", "--stats", "-h, --help" } do
         assert.matches("\n  " .. known, run.out, 1, true)
       end
       assert.equal("", run.err)
@@ -610,6 +628,12 @@ describe("the prompt, where standard input is no terminal,", function()
     local run = prompt("print('never')", helper.file("error('broken')"))
     assert.equal(banner, run.out)
     assert.equal(1, run.status)
+  end)
+
+  it("has the module as the global neap, unless the script made one", function()
+    assert.matches("> " .. neap.version, prompt("neap.version\n").out, 1, true)
+    assert.matches("> mine", prompt("neap\n", helper.file("neap = 'mine'")).out, 1, true)
+    assert.equal("nil\n", helper.script("print(neap)").out)
   end)
 
   it("can run the loop, and be used after it", function()

@@ -158,7 +158,8 @@ end)
 describe("README.md", function()
   helper.watch(before_each, after_each)
 
-  -- The frames of both come back, and what is no frame ends the connection alone.
+  -- The frames of both come back, and what is no frame ends the connection alone and leaves
+  -- nothing behind.
   local function try_server(block, says_of_hostile)
     assert.equal("lua", block.language)
     local port = free_port()
@@ -181,6 +182,7 @@ describe("README.md", function()
     local run = child:finish()
     assert.equal(0, run.status)
     assert.matches(says_of_hostile, run.err, 1, true)
+    assert.no.matches("forgotten", run.err, 1, true)
   end
 
   it("has two servers for frames, which are", function()

@@ -132,7 +132,8 @@ describe("the runaway guard", function()
     end
     helper.raises("no option", function() neap.guard({ reports = 1 }) end)
     local got = helper.sh(helper.neap .. " --guard=soon -e 'print(1)'")
-    assert.matches("--guard needs seconds, as in 2,10, not soon", got.err, 1, true)
+    assert.matches("write --guard=REPORT[,ABORT], in seconds, as in 2,10, not --guard=soon",
+      got.err, 1, true)
     assert.equal(1, got.status)
     got = helper.sh(("env NEAP_GUARD=soon %s -e 'print(1)'"):format(helper.neap))
     assert.matches("NEAP_GUARD must be REPORT[,ABORT], in seconds got=soon", got.err, 1, true)

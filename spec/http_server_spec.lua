@@ -255,14 +255,22 @@ describe("and", function()
         if request.path == "/form" then return request:form() end
         return request:text()
       end, { max_body = 10 })
-      assert.equal(413, (ask(post("/", "12345678901"))))
       assert.equal(413, (ask("POST /" .. HOST .. "Content-Length: 99999999999\r\n\r\n")))
       assert.equal(413, (ask("POST /" .. HOST
         .. "Transfer-Encoding: chunked\r\n\r\n8\r\n12345678\r\n3\r\n123\r\n0\r\n\r\n")))
       assert.equal(400, (ask("POST /" .. HOST .. "Transfer-Encoding: chunked\r\n\r\nx\r\n")))
-      assert.equal(400, (ask(post("/json", "{"))))
-      assert.equal(415, (ask(post("/json", "{}", "Content-Type: text/plain\r\n"))))
-      assert.equal(415, (ask(post("/form", "a=b"))))
+      for request, says in pairs {
+        [post("/json", "{")] = "400 Bad Request: the body is not JSON: Expected",
+        [post("/json", "{}", "Content-Type: text/plain\r\n")] =
+          "415 Unsupported Media Type: the body is not JSON by its Content-Type\n",
+        [post("/form", "a=b")] =
+          "415 Unsupported Media Type: the body is not a form by its Content-Type\n",
+        [post("/", "12345678901")] = "413 Content Too Large: the body has more than 10 bytes\n",
+      } do
+        local status, _, body = ask(request)
+        assert.equal(says:sub(1, 3), tostring(status))
+        assert.equal(says, body:sub(1, #says))
+      end
       assert.equal(3, server:stats().oversized)
       assert.equal(4, server:stats().malformed)
       assert.equal(0, #said) -- no news for the log
@@ -576,10 +584,32 @@ describe("and", function()
     raises("http.serve: max_body must be a whole number", serve, { max_body = -1 })
     raises('http.serve: log must be "common" or "json", got "tidy"', serve, { log = "tidy" })
     raises("CONNECT is no method", serve, { methods = { "CONNECT" } })
-    raises("http.response: status must be from 200 to 599", function()
-      local made = http.response(100)
-      return made
+  end)
+
+  it("raises what is a mistake in an answer, a route or a text, at its line", function()
+    for _, name in ipairs { "response", "json", "html", "redirect", "problem" } do
+      local function answer(status)
+        local made = name == "response" and http.response(status) or name == "problem"
+          and http.problem(status) or http[name]("x", status)
+        return made
+      end
+      raises("http." .. name .. ": status must be from 200 to 599, got 100", answer, 100)
+      raises("http." .. name .. ": status must be a whole number", answer, 600)
+      raises("http." .. name .. ": status must be a whole number", answer, "200")
+      assert.equal(404, answer(404).status)
+    end
+    raises("http.json: Cannot serialise function", function() http.json({ print }) end)
+    raises("http.problem: text must be a string", function() http.problem(404, {}) end)
+    raises("http.files: options must be a table", function() http.files(".", "listing") end)
+    raises("http.files: option listing must be a function", function()
+      http.files(".", { listing = true })
     end)
+    for _, name in ipairs { "escape", "escape_url", "unescape" } do
+      raises(("http.%s: text must be a string, got 5"):format(name), function() http[name](5) end)
+    end
+    local app = http.router()
+    raises("router:on: methods must be a string", function() app:on(nil, "/", print) end)
+    raises("router:on: methods must be at least one", function() app:on({}, "/", print) end)
   end)
 end)
 end)

@@ -79,7 +79,7 @@ describe("the level of watching", function()
     end)
     local result = helper.sh(helper.neap .. " --leaks=most -e ''")
     assert.equal(1, result.status)
-    assert.matches("--leaks needs a level: off, sample, touch or all, not most", result.err,
+    assert.matches("write --leaks=LEVEL: off, sample, touch or all, not --leaks=most", result.err,
       1, true)
     result = helper.sh("NEAP_LEAKS=most " .. helper.neap .. " -e 'require(\"neap\")'")
     assert.matches("NEAP_LEAKS knows off, sample, touch and all unknown=most", result.err, 1, true)

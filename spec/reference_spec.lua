@@ -43,13 +43,15 @@ describe("docs/reference.md", function()
     local text = read("docs/reference.md")
     for _, heading in ipairs { "neap.listen(", "conn:write(", "conn:read(", "listener:close(",
       "task:join(", "slice:split(", "view:retain(", "conn:put(", "buffer:pack(", "pool:stats(",
-      "allocator:alloc(", "reader:close(", "channel:send(", "server:stop(" } do
+      "allocator:alloc(", "reader:close(", "channel:send(", "server:stop(",
+      "neap.testing.cut(", "neap.log.warn(", "neap.codec.frame.new(", "router:get(" } do
       assert.matches("\n#### " .. heading, text, 1, true)
     end
-    local neap = require("neap")
-    for name, value in pairs(neap) do
-      if type(value) == "function" then
-        assert.matches("\n#### neap." .. name .. "(", text, 1, true)
+    for _, module in ipairs { "neap", "neap.http", "neap.testing", "neap.codec.http1" } do
+      for name, value in pairs(require(module)) do
+        if type(value) == "function" then
+          assert.matches("\n#### " .. module .. "." .. name .. "(", text, 1, true)
+        end
       end
     end
   end)

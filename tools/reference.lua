@@ -28,6 +28,7 @@ local CHAPTERS = {
   { file = "serve", title = "Servers of messages" },
   { file = "codec/frame", title = "Codecs: frames" },
   { file = "codec/line", title = "Codecs: lines" },
+  { file = "codec/http1", title = "Codecs: HTTP/1" },
   { file = "http/init", title = "A server of HTTP" },
   { file = "http/request", title = "Requests of HTTP" },
   { file = "http/response", title = "Answers of HTTP" },
@@ -36,6 +37,7 @@ local CHAPTERS = {
   { file = "http/multipart", title = "Forms with files" },
   { file = "http/events", title = "Events over HTTP" },
   { file = "http/gzip", title = "Compressed answers" },
+  { file = "http/text", title = "Texts of HTTP" },
   { file = "task", title = "Tasks and time" },
   { file = "loop", title = "The loop" },
   { file = "guard", title = "The runaway guard" },
@@ -48,7 +50,15 @@ local CHAPTERS = {
   { file = "pool", title = "Pools" },
   { file = "allocator", title = "Allocators" },
   { file = "reader", title = "Readers over anything" },
+  { file = "leaks", title = "Forgotten slices" },
+  { file = "walk", title = "Who holds memory" },
+  { file = "profile", title = "Memory profiles" },
+  { file = "stats", title = "Counters" },
   { file = "collector", title = "The collector" },
+  { file = "log", title = "The log" },
+  { file = "process", title = "The process" },
+  { file = "testing", title = "For specs of protocols" },
+  { file = "cost", title = "For specs of costs" },
 }
 
 -- What an object is called in front of its methods, where that is not the class's own name.
@@ -206,9 +216,10 @@ end
 
 -- A type at the front of a text, and where the rest begins.
 local function take_type(text)
-  local depth, in_function, at = 0, text:match("^fun%(") ~= nil, 1
+  local depth, in_function, at = 0, false, 1
   while at <= #text do
     local char = text:sub(at, at)
+    in_function = in_function or (depth == 0 and text:find("^fun%(", at) ~= nil)
     if char:find("[%(<{%[]") then depth = depth + 1
     elseif char:find("[%)>}%]]") then depth = depth - 1
     elseif depth == 0 and char == "," and not in_function then break
@@ -397,7 +408,8 @@ end
 local function public_modules()
   local found = {}
   for _, path in ipairs(source_files()) do
-    local module = "neap." .. path:sub(#SOURCES + 1):gsub("%.lua$", ""):gsub("/", ".")
+    local module = "neap." .. path:sub(#SOURCES + 1):gsub("%.lua$", ""):gsub("/init$", "")
+      :gsub("/", ".")
     local head = contents(path):match("^%-%-%-[^\n]*\n(.-)\n[^%-]") or ""
     local shown = head:find('require("' .. module .. '")', 1, true)
       or head:find('require "' .. module .. '"', 1, true)
@@ -462,8 +474,10 @@ local function read_errors()
   local enum = ffi.string(abi.C.neap_header()):match("enum neap_err (%b{})")
   for code in enum:gmatch("(NEAP_E_[%u_]+) =") do
     local value = tonumber(abi.C[code])
-    error_names[errors.name(value)] = errors.name(value) == "system"
-      and "another failure of the system: the message has its words" or errors.text(value)
+    local name, text = errors.name(value), errors.text(value)
+    local known = error_names[name]
+    if name == "system" then text = "another failure of the system: the message has its words" end
+    error_names[name] = known and known ~= text and known .. "; or " .. text or text
   end
   for _, path in ipairs(source_files()) do
     for name in contents(path):gmatch('fail(%b())') do
@@ -535,7 +549,9 @@ end
 local function check_options(entry, where)
   local text = options_text(entry)
   for _, name in ipairs(entry.names) do
-    for _, option in ipairs(sorted_keys(options_of[name] or {})) do
+    local known = options_of[name] or options_of[name:match("^neap%.(.*)$") or ""]
+      or options_of[name:match("^(.*)%.new$") or ""]
+    for _, option in ipairs(sorted_keys(known or {})) do
       if not text:find("%f[%w_]" .. option .. "%f[^%w_]") then
         problem("%s: its option `%s` is in no annotation", where, option)
       end

@@ -65,6 +65,18 @@ function M.string(value, what)
   M.raise(("%s must be a string, got %s"):format(what, shown(value)))
 end
 
+function M.fn(value, what)
+  if type(value) == "function" then return value end
+  M.raise(("%s must be a function, got %s"):format(what, type(value)))
+end
+
+local function names_of(known)
+  local names = {}
+  for name in pairs(known) do names[#names + 1] = name end
+  table.sort(names)
+  return table.concat(names, ", ")
+end
+
 --- Unknown keys raise, so a misspelt option is not silently without effect.
 --- @param known table<string, any> default by name
 function M.options(given, known, what)
@@ -75,7 +87,9 @@ function M.options(given, known, what)
     M.raise(what .. ": options must be a table, got " .. shown(given))
   end
   for name, value in pairs(given) do
-    if known[name] == nil then M.raise(what .. ": no option " .. shown(name)) end
+    if known[name] == nil then
+      M.raise(("%s: no option %s (there are: %s)"):format(what, shown(name), names_of(known)))
+    end
     if type(value) ~= type(known[name]) then
       M.raise(("%s: option %s must be a %s, got %s"):format(what, shown(name),
         type(known[name]), shown(value)))

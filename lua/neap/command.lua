@@ -24,7 +24,7 @@ options, as those of lua and luajit:
   -l name    require this module
   -j cmd     control the JIT compiler
   -i         a prompt, after the script
-  -v         print the version
+  -v, --version  print the version
   --         no more options
   -          run standard input, no more options
 and neap's own:
@@ -103,13 +103,13 @@ local steps_of = {
 local flags_of = {
   ["-i"] = { "interactive", "version" },
   ["-v"] = { "version" },
+  ["--version"] = { "version" },
   ["-h"] = { "help" },
   ["--help"] = { "help" },
   ["--stats"] = { "stats" },
   ["--gc-trace"] = { "gc_trace" },
 }
 
--- Options with a value: --name=value. Each returns what is wrong, if anything is.
 local function seconds_of(text)
   local seconds = tonumber(text)
   return seconds and seconds >= 0 and seconds <= 315360000 and seconds or nil
@@ -119,18 +119,19 @@ local guarded = false
 
 local LEVELS = { off = true, sample = true, touch = true, all = true }
 
+-- Options with a value: --name=value. Each returns how it is to be written, if it is wrong.
 local values_of = {
   ["--leaks"] = function(text)
-    if not LEVELS[text] then return "needs a level: off, sample, touch or all" end
+    if not LEVELS[text] then return "=LEVEL: off, sample, touch or all" end
     neap.leaks_level(text)
   end,
   ["--guard"] = function(text)
     guarded = true
-    if not guard.configure(text) then return "needs seconds, as in 2,10" end
+    if not guard.configure(text) then return "=REPORT[,ABORT], in seconds, as in 2,10" end
   end,
   ["--stop-timeout"] = function(text)
     local seconds = seconds_of(text)
-    if not seconds then return "needs a number of seconds" end
+    if not seconds then return "=SECONDS" end
     task.set_stop_seconds(seconds)
   end,
 }
@@ -144,7 +145,7 @@ local function parse(words)
   while i <= #words do
     local word = words[i]
     local letter, rest = word:match("^%-([elj])(.*)$")
-    local name, value = word:match("^(%-%-[^=]+)=(.*)$")
+    local name, value = word:match("^(%-%-[^=]+)=?(.*)$")
     if word:sub(1, 1) ~= "-" or word == "-" then
       line.script, line.stdin, line.test = i, word == "-", word == "test"
       return line
@@ -154,8 +155,8 @@ local function parse(words)
     elseif flags_of[word] then
       for _, flag in ipairs(flags_of[word]) do line[flag] = true end
     elseif values_of[name] then
-      local complaint = values_of[name](value)
-      if complaint then return nil, name .. " " .. complaint .. ", not " .. value end
+      local form = values_of[name](value)
+      if form then return nil, ("write %s%s, not %s"):format(name, form, word) end
     elseif letter then
       if rest == "" then
         i = i + 1
@@ -207,11 +208,9 @@ local function without_own_frames(text)
 end
 
 local function report(err, text)
-  if getmetatable(err) == Complaint then
-    io.stderr:write("neap: ", err.message, "\n")
-  elseif err ~= nil then -- a failing busted run raises nil, having said all there is to say
-    io.stderr:write("neap: ", without_own_frames(text), "\n")
-  end
+  if err == nil then return end -- as of lua; a run of busted that failed has said all there is
+  local message = getmetatable(err) == Complaint and err.message or without_own_frames(text)
+  io.stderr:write("neap: ", message, "\n")
 end
 
 --- Run a function in a task, and the loop until nothing is left (or, for a prompt, until the
@@ -249,7 +248,7 @@ end
 return function(words)
   local line, complaint = parse(words)
   if not line then
-    io.stderr:write("neap: ", complaint, "\n", usage)
+    io.stderr:write("neap: ", complaint, "\nneap --help lists the options.\n")
     return 1
   elseif line.help then
     io.write(usage)
@@ -264,6 +263,7 @@ return function(words)
   local main = function() return run_line(line, _G.arg, has_script) end
   local failed, stopped = run_main(main, line.interactive)
   if line.interactive and not failed and not stopped then
+    if rawget(_G, "neap") == nil then _G.neap = neap end
     prompt.run()
     leave_prompt()
   end

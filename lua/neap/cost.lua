@@ -59,7 +59,7 @@ end
 --- @param fn function what is measured; it may wait
 --- @return number bytes that one call took
 function M.allocates(bytes, fn)
-  check.number(bytes, "testing.allocates")
+  check.whole(bytes, 0x1p53, "testing.allocates: bytes")
   check_function(fn, "testing.allocates")
   local taken = unwatched(allocated_by, fn)
   if taken > bytes then

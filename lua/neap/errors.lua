@@ -29,7 +29,8 @@ local known = {
   [C.NEAP_E_REFUSED] = { "refused", "nobody listens there" },
   [C.NEAP_E_TIMEOUT] = { "timeout", "it took too long" },
   [C.NEAP_E_CANCELLED] = { "cancelled", "the task was cancelled" },
-  [C.NEAP_E_UNREACHABLE] = { "unreachable", "there is no way to that address" },
+  [C.NEAP_E_UNREACHABLE] = { "unreachable", "there is no way to that address (to listen on, it "
+    .. "must be one of this machine; 0.0.0.0 is all of them)" },
   [C.NEAP_E_MALFORMED] = { "malformed", "bytes that the protocol does not allow" },
   [C.NEAP_E_IDLE] = { "timeout", "nothing came or went for too long (see idle_timeout)" },
   [C.NEAP_E_DESCRIPTOR] = { "descriptor", "the process was not started with such a descriptor, "
@@ -39,7 +40,8 @@ local known = {
     .. "than localhost, UDP and TLS are not spoken yet" },
   [C.NEAP_E_ADDRESS_IN_USE] = { "address_in_use", "the address is in use: is another server "
     .. "running? (port 0 picks a free one)" },
-  [C.NEAP_E_PERMISSION] = { "permission", "not permitted (a port below 1024 needs root)" },
+  [C.NEAP_E_PERMISSION] = { "permission", "not permitted (a port below 1024 needs root, "
+    .. "a unix socket the right to write at its path)" },
   [C.NEAP_E_THREAD] = { "thread", "it is another thread's" },
   [C.NEAP_E_DESCRIPTORS] = { "descriptors", "no file descriptor is left (see ulimit -n)" },
 }

@@ -404,9 +404,7 @@ function M.new(home, source, options)
   if not pool.is_pool(home) then
     check.raise("neap.reader: pool must be a pool, got " .. type(home))
   end
-  if type(source) ~= "function" then
-    check.raise("neap.reader: source must be a function, got " .. type(source))
-  end
+  check.fn(source, "neap.reader: source")
   local given = check.options(options, reader_options, "neap.reader")
   whole(given.max_read, C.NEAP_BUF_MAX_BYTES, "neap.reader: max_read")
   local made = handle_t()

@@ -150,9 +150,7 @@ end
 --- @return string answer all that the handler wrote until it ended
 function M.cut(bytes, handler)
   check.string(bytes, "testing.cut: bytes")
-  if type(handler) ~= "function" then
-    check.raise("testing.cut: handler must be a function, got " .. type(handler))
-  end
+  check.fn(handler, "testing.cut: handler")
   local whole = try({ bytes }, handler, "whole")
   for at = 1, #bytes - 1 do
     try({ bytes:sub(1, at), bytes:sub(at + 1) }, handler,
@@ -470,6 +468,8 @@ local watch_options = { deadline = 5, settle = 4, leaks = "all" }
 --- which its connections and tasks must have ended (4) · leaks: the level of watching slices in
 --- it ("all"; see neap.leaks_level)
 function M.watch(before_each, after_each, options)
+  check.fn(before_each, "testing.watch: before_each")
+  check.fn(after_each, "testing.watch: after_each")
   local given = check.options(options, watch_options, "neap.testing.watch")
   note_names()
   before_each(function() begin(given) end)

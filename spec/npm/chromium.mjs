@@ -25,8 +25,13 @@ for (const colorScheme of ["light", "dark"]) for (const [kind, viewport] of Obje
   await page.screenshot({ path: `${shots}/files-${colorScheme}-${kind}.png` })
   await page.close()
   page = await open(live, { colorScheme, viewport })
-  await page.waitForFunction(() => document.querySelectorAll("path").length === 8
+  await page.waitForFunction(() => document.querySelectorAll("path").length === 9
     && document.querySelector("path").getAttribute("d").split("L").length > 2)
+  const left = await page.evaluate(() => document.querySelector("main").getBoundingClientRect().right
+    - document.querySelector("section:last-child").getBoundingClientRect().right)
+  const widths = await page.evaluate(() => new Set(Array.from(
+    document.querySelectorAll("section:not(:first-child)"), (it) => Math.round(it.clientWidth))).size)
+  assert.deepEqual([Math.round(left), widths], [0, 1], "the last row of counters is not full")
   await page.screenshot({ path: `${shots}/live-${colorScheme}-${kind}.png` })
   await page.close()
   done(`${colorScheme} ${kind}`)

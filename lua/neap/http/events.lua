@@ -91,9 +91,7 @@ local defaults = { heartbeat = 15 }
 --- @param options? table heartbeat: seconds without an event, after which a comment is sent (15)
 --- @return neap.HttpAnswer answer
 function M.events(fn, options)
-  if type(fn) ~= "function" then
-    check.raise("http.events: fn must be a function, got " .. type(fn))
-  end
+  check.fn(fn, "http.events: fn")
   local given = check.options(options, defaults, "http.events")
   check.seconds(given.heartbeat, "http.events: heartbeat")
   return { type = "text/event-stream", headers = { ["Cache-Control"] = "no-cache" },

@@ -403,13 +403,13 @@ local defaults = { index = "index.html", max_age = 0, hidden = false, types = {}
 --- @return function|nil handler, string? message, string? name
 function M.files(root, options)
   check.string(root, "http.files: root")
-  local own, listing = {}, nil
-  for name, value in pairs(options or {}) do
-    if name == "listing" then listing = value else own[name] = value end
+  local own, listing = options, nil
+  if type(options) == "table" then
+    own, listing = {}, options.listing
+    for name, value in pairs(options) do own[name] = value end
+    own.listing = nil
   end
-  if listing ~= nil and type(listing) ~= "function" then
-    check.raise("http.files: option listing must be a function, got " .. type(listing))
-  end
+  if listing ~= nil then check.fn(listing, "http.files: option listing") end
   own = check.options(own, defaults, "http.files")
   check.whole(own.max_age, 0x7fffffff, "http.files: max_age")
   own.listing = listing

@@ -88,7 +88,7 @@ local function answer_of(request, ok, answer, text, name)
   end
   if state and state.failure then
     count(request[SETTINGS], state.name)
-    return state.status and response.problem(state.status)
+    return state.status and response.problem(state.status, state.told)
   end
   if not ok and answer.gone == GONE then
     count(request[SETTINGS], answer.name)

@@ -58,9 +58,16 @@ local function fail(self, text, name, status)
   return errors.fail(text, name)
 end
 
+-- The client hears what is wrong with it.
+local function refuse(self, what, name, status)
+  local result, text = fail(self, ("%s: the body of %s %s"):format(self.peer, self.path, what),
+    name, status)
+  self[BODY].told = self[BODY].told or "the body " .. what
+  return result, text, name
+end
+
 local function too_large(self)
-  return fail(self, ("%s: the body of %s has more than %d bytes"):format(self.peer,
-    self.path, self.max_body), "oversized", 413)
+  return refuse(self, ("has more than %d bytes"):format(self.max_body), "oversized", 413)
 end
 
 --- From here on the head is taken, and what is unread is the body.
@@ -214,8 +221,7 @@ end
 
 local function wrong_body(self, what, status)
   begin_body(self)
-  return fail(self, ("%s: the body of %s %s"):format(self.peer, self.path, what), "malformed",
-    status or 400)
+  return refuse(self, what, "malformed", status or 400)
 end
 
 M.wrong_body = wrong_body
@@ -254,8 +260,8 @@ function Request:json(max)
   local text, message, name = self:text(max)
   if not text then return nil, message, name end
   decode_json = decode_json or json_decoder()
-  local value, wrong = decode_json(text)
-  if value == nil then return wrong_body(self, "is not JSON: " .. tostring(wrong)) end
+  local value, problem = decode_json(text)
+  if value == nil then return wrong_body(self, "is not JSON: " .. tostring(problem)) end
   return value
 end
 

@@ -233,15 +233,20 @@ end
 
 -- ---- answers by name ----
 
+local function check_status(status, what)
+  if check.whole(status, 599, what .. ": status") >= 200 then return end
+  check.raise(("%s: status must be from 200 to 599, got %d"):format(what, status))
+end
+
 --- An answer with a status.
+--- own: takes slices, as soon as it is returned from a handler
 --- @param status integer from 200 to 599
 --- @param body? string|neap.Slice|(string|neap.Slice)[]|fun(out: neap.HttpOut) as a handler
 --- returns it
 --- @param headers? table<string, string|number|string[]> a list is one header each
 --- @return neap.HttpAnswer answer
 function M.response(status, body, headers)
-  check.whole(status, 599, "http.response: status")
-  if status < 200 then check.raise("http.response: status must be from 200 to 599") end
+  check_status(status, "http.response")
   check_headers(headers, "http.response")
   return { status = status, body = body, headers = headers }
 end
@@ -258,7 +263,10 @@ function M.json(value, status)
     if not ok then check.raise("http.json: lua-cjson is not installed") end
     encode_json = cjson.new().encode
   end
-  return { status = status, type = "application/json", body = encode_json(value) }
+  if status then check_status(status, "http.json") end
+  local ok, text = pcall(encode_json, value)
+  if not ok then check.raise("http.json: " .. text) end
+  return { status = status, type = "application/json", body = text }
 end
 
 --- A page.
@@ -267,6 +275,7 @@ end
 --- @return neap.HttpAnswer answer
 function M.html(text, status)
   check.string(text, "http.html: text")
+  if status then check_status(status, "http.html") end
   return { status = status, type = "text/html; charset=utf-8", body = text }
 end
 
@@ -276,6 +285,7 @@ end
 --- @return neap.HttpAnswer answer
 function M.redirect(location, status)
   http1.check_field("Location", location, "http.redirect")
+  if status then check_status(status, "http.redirect") end
   return { status = status or 302, headers = { Location = location }, body = "" }
 end
 
@@ -285,7 +295,8 @@ end
 --- @param headers? table<string, string|number|string[]> a list is one header each
 --- @return neap.HttpAnswer answer
 function M.problem(status, text, headers)
-  check.whole(status, 599, "http.problem: status")
+  check_status(status, "http.problem")
+  if text then check.string(text, "http.problem: text") end
   check_headers(headers, "http.problem")
   return { status = status, headers = headers,
     body = ("%d %s%s\n"):format(status, http1.reason(status), text and ": " .. text or "") }
@@ -300,9 +311,7 @@ end
 function M.upgrade(protocol, fn, headers)
   http1.check_field("Upgrade", protocol, "http.upgrade")
   check_headers(headers, "http.upgrade")
-  if type(fn) ~= "function" then
-    check.raise("http.upgrade: fn must be a function, got " .. type(fn))
-  end
+  check.fn(fn, "http.upgrade: fn")
   return { status = 101, headers = headers, upgrade = fn, protocol = protocol }
 end
 

@@ -45,9 +45,7 @@ local function add(state, method, path, handler, what)
   check.string(path, what .. ": path")
   if path:sub(1, 1) ~= "/" then check.raise(what .. ': path must begin with "/"') end
   if path:find("%*[^/]*/") then check.raise(what .. ": nothing comes behind a *") end
-  if type(handler) ~= "function" then
-    check.raise(what .. ": handler must be a function, got " .. type(handler))
-  end
+  check.fn(handler, what .. ": handler")
   local node, params = state.root, {}
   for segment in (path:sub(2) .. "/"):gmatch("([^/]*)/") do
     node = step_to(node, segment, params, what)
@@ -158,7 +156,9 @@ end
 --- @return neap.HttpRouter router
 function Router:on(methods, path, handler)
   local state = check_router(self, "on")
-  for _, method in ipairs(type(methods) == "table" and methods or { methods }) do
+  if type(methods) ~= "table" then methods = { check.string(methods, "router:on: methods") } end
+  if #methods == 0 then check.raise("router:on: methods must be at least one") end
+  for _, method in ipairs(methods) do
     check.string(method, "router:on: methods")
     add(state, method, path, handler, "router:on")
     if not state.known[method] then
@@ -199,10 +199,7 @@ function Router:delete(path, handler) return Router.on(self, "DELETE", path, han
 --- @return neap.HttpRouter router
 function Router:use(middleware)
   local state = check_router(self, "use")
-  if type(middleware) ~= "function" then
-    check.raise("router:use: middleware must be a function, got " .. type(middleware))
-  end
-  state.middleware[#state.middleware + 1] = middleware
+  state.middleware[#state.middleware + 1] = check.fn(middleware, "router:use: middleware")
   return self
 end
 

@@ -1,14 +1,18 @@
 --- Small texts of HTTP: percent-encoding, forms, dates.
 
 local abi = require("neap.abi")
+local check = require("neap.check")
 
 local char, byte, format = string.char, string.byte, string.format
 local M = {}
 
 local function unhex(digits) return char(tonumber(digits, 16)) end
 
---- Decodes %XX. nil: a "%" has no two hexadecimal digits behind it.
+--- Decodes what is percent-encoded in a path or a query.
+--- @param text string with %XX in it
+--- @return string|nil decoded nil: a "%" has no two hexadecimal digits behind it
 function M.unescape(text)
+  check.string(text, "http.unescape: text")
   if not text:find("%", 1, true) then return text end
   if text:gsub("%%%x%x", ""):find("%", 1, true) then return nil end
   return (text:gsub("%%(%x%x)", unhex))
@@ -16,8 +20,12 @@ end
 
 local function hex(c) return format("%%%02X", byte(c)) end
 
---- Encodes what is more than a letter, a digit or one of -._~ ; `more` is let through, too.
+--- Percent-encodes all but letters, digits and -._~ : for a part of a path, or of a query.
+--- @param text string such as the name of a file
+--- @param more? string of Lua's patterns: other characters that stay, such as "/"
+--- @return string encoded
 function M.escape(text, more)
+  check.string(text, "http.escape_url: text")
   return (text:gsub("[^%w%-%._~" .. (more or "") .. "]", hex))
 end
 
@@ -40,8 +48,13 @@ end
 local entities = { ["&"] = "&amp;", ["<"] = "&lt;", [">"] = "&gt;", ['"'] = "&quot;",
   ["'"] = "&#39;" }
 
---- For the text of an HTML page, or the value of an attribute.
-function M.escape_html(text) return (text:gsub("[&<>\"']", entities)) end
+--- Makes plain text fit for a page of HTML, or for the value of an attribute there.
+--- @param text string whatever is to be seen
+--- @return string html
+function M.escape_html(text)
+  check.string(text, "http.escape: text")
+  return (text:gsub("[&<>\"']", entities))
+end
 
 local days = { "Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat" }
 local months = { "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov",

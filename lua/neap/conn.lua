@@ -34,8 +34,8 @@ local Stream = {}
 -- Who waits, by slot; no entry keeps a connection from being collected.
 local readers, writers = {}, {}
 local sources, sinks = {}, {} -- the pipes that take what comes there, and wait for room there
-local timeouts = {} -- seconds that a wait may take, by slot of the connection; false: any; nil: any,
--- or those of its server
+-- Seconds that a wait may take, by slot of the connection; false: any; nil: any, or its server's.
+local timeouts = {}
 local kept = {}     -- connections that outlive their handler: slot → gen
 local served = {}   -- by slot of a connection: the server that has its messages handled
 

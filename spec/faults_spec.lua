@@ -164,7 +164,7 @@ describe("a server whose handler", function()
     client:close()
     server:is_as_before("collect")
     local said = server:told(nil, nil, true)
-    assert.matches("forgotten, and left to the collector[^\n]* made_at=", said)
+    assert.matches("slices? w%a+ forgotten, and ", said) -- the first of them may not be sampled
     assert.matches("neap: leaks (sample): ", said, 1, true)
     assert.matches(": made at /", said, 1, true)
   end)

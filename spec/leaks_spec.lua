@@ -518,7 +518,8 @@ describe("a slice at touch and all", function()
     end)
   end)
 
-  it("E2 comes back without a turn, in time, and is found after the level changed", function()
+  it("E2 comes back without a turn, in time, and is found after the level changed"
+    .. " #neighbours", function()
     for _, level in ipairs { "touch", "all" } do
       local result = run(level, [[
         local neap = require("neap")

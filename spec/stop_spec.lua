@@ -1,5 +1,6 @@
 -- How a program ends: neap.stop(), and the signals that do the same.
 
+local bit = require("bit")
 local helper = require("spec.helper")
 local neap = require("neap")
 
@@ -30,6 +31,18 @@ local function line_of(conn)
   return text
 end
 
+-- Sends a signal, and waits until the child has begun to stop: it catches that one no more.
+local function stop(child, signal)
+  local number = signal == "INT" and 2 or 15
+  child:kill(signal)
+  helper.turn_until(function()
+    local file = assert(io.open("/proc/" .. child.pid .. "/status"))
+    local caught = tonumber(file:read("*a"):match("SigCgt:%s*%x*(%x%x%x%x%x%x%x%x)\n"), 16)
+    file:close()
+    return bit.band(caught, bit.lshift(1, number - 1)) == 0
+  end)
+end
+
 -- Answers a line once it got another one, in the middle of which it waits in a read.
 local answers_later = [[
   local listener = assert(neap.listen("tcp://127.0.0.1:0", function(conn)
@@ -53,20 +66,17 @@ describe("a stop", function()
       conn:write("question\n")
       conn:flush()
       assert.equal("asked", child:line())
-      child:kill(signal)
-      neap.sleep(0.05)
-      local late = neap.connect(address, { timeout = 0.05 })
-      if late then
-        late:write("question\n")
-        assert.is_nil((late:read(1)))
-        late:close()
-      end
+      stop(child, signal)
+      local late = assert(neap.connect(address)) -- the system takes it, and nobody else
+      late:write("question\n")
       assert.equal("answer", line_of(conn))
       assert.equal("eof", (select(3, conn:read(1))))
       local run = child:finish()
       assert.equal("handler\tcancelled\n", run.out)
       assert.equal("", run.err)
       assert.equal(0, run.status)
+      assert.is_nil((late:read(1)))
+      late:close()
       conn:close()
     end)
   end
@@ -145,14 +155,17 @@ describe("a stop", function()
   it("waits for one who is in the middle of a message", function()
     local child, address = start([[
       local listener = assert(neap.listen("tcp://127.0.0.1:0", function(conn)
+        assert(conn:peek(4))
+        say("it came")
         conn:write(assert(conn:read_line()))
         conn:write("\n")
       end))]], "--stop-timeout=60")
     local conn = assert(neap.connect(address))
     conn:write("ques")
-    neap.sleep(0.1)
+    conn:flush()
+    assert.equal("it came", child:line())
     child:kill("TERM")
-    neap.sleep(0.6)
+    neap.sleep(0.6) -- in which it would have ended
     conn:write("tion\n")
     assert.equal("question", line_of(conn))
     assert.equal(0, child:finish().status)
@@ -186,16 +199,15 @@ describe("a stop", function()
   end)
 
   it("is over at once when a second signal comes, the same or another", function()
-    for _, second in ipairs { "TERM", "INT" } do
+    for second, status in pairs { TERM = 143, INT = 0 } do
       local child, address = start((answers_later:gsub("DELAY", "1000")), "--stop-timeout=300")
       local conn = assert(neap.connect(address))
       conn:write("question\n")
       conn:flush()
       assert.equal("asked", child:line())
-      child:kill("TERM")
-      neap.sleep(0.05)
+      stop(child, "TERM")
       child:kill(second)
-      child:finish()
+      assert.equal(status, child:finish().status)
       conn:close()
     end
   end)

@@ -24,6 +24,10 @@ local prepare, wait = task.prepare, task.wait
 
 local M = {}
 
+--- What conn.handled says while the last message is handled of those that are here: its answer need
+--- not wait for others, so that all leave in one write.
+M.LAST = -2
+
 --- A connection: a handler's argument, or what `neap.connect` gives. It belongs to who opened it:
 --- one that a handler was given is closed when the handler returns, others by `close` (a forgotten
 --- one by the collector). One task may read and another write; two that read raise.
@@ -34,8 +38,8 @@ local Stream = {}
 -- Who waits, by slot; no entry keeps a connection from being collected.
 local readers, writers = {}, {}
 local sources, sinks = {}, {} -- the pipes that take what comes there, and wait for room there
-local timeouts = {} -- seconds that a wait may take, by slot of the connection; false: any; nil: any,
--- or those of its server
+local timeouts = {} -- seconds that a wait may take, by slot of the connection; false: any; nil:
+-- any, or those of its server
 local kept = {}     -- connections that outlive their handler: slot → gen
 local served = {}   -- by slot of a connection: the server that has its messages handled
 

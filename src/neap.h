@@ -974,10 +974,11 @@ int neap_stream_put_number(uint32_t slot, uint32_t gen, int number, double value
 int neap_stream_put_bits(uint32_t slot, uint32_t gen, int number, uint64_t bits);
 int neap_stream_put_varint(uint32_t slot, uint32_t gen, uint64_t value);
 
-/* A head, the number of the body's bytes in decimal, an empty line, and the body. All are copied:
- * for what is small. own: borrows. err: as the others. */
+/* Bytes; and a head, the number of the body's bytes in decimal, an empty line, and the body. `now`:
+ * few go out at once, if nothing is queued. own: borrows. err: as the others. */
+int neap_stream_put_bytes(uint32_t slot, uint32_t gen, const char *bytes, uint32_t n, bool now);
 int neap_stream_put_sized(uint32_t slot, uint32_t gen, const char *head, uint32_t head_size,
-                          const char *body, uint32_t body_size);
+                          const char *body, uint32_t body_size, bool now);
 
 struct neap_pipe {
     struct neap_handle from;

@@ -27,7 +27,8 @@ struct neap_lua_stream {
 struct neap_lua_stream_fields {
   uint32_t slot; uint32_t gen; uint32_t reader_slot; uint32_t reader_gen;
   uint32_t epoch;  /* of the reader, when the message was found that is being handled */
-  int32_t handled; /* unread bytes in front of that which were, too; -1: those are dropped */
+  int32_t handled; /* unread bytes in front of that which were, too; -1: those are dropped, …
+                    -2: and nothing is unread but the message that is being handled */
 };
 ]]
 

@@ -24,6 +24,10 @@ local prepare, wait = task.prepare, task.wait
 
 local M = {}
 
+--- What conn.handled says while the last message is handled of those that are here: its answer need
+--- not wait for others, so that all leave in one write.
+M.LAST = -2
+
 --- A connection: a handler's argument, or what `neap.connect` gives. It belongs to who opened it:
 --- one that a handler was given is closed when the handler returns, others by `close` (a forgotten
 --- one by the collector). One task may read and another write; two that read raise.

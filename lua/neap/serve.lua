@@ -40,6 +40,7 @@ local hold, send_held = connection.hold, connection.send_held
 local fields_t = ffi.typeof("struct neap_lua_stream_fields *") -- of a connection
 local view_t, cast = ffi.typeof("struct neap_view *"), ffi.cast
 local type, next, tostring, pcall, floor = type, next, tostring, pcall, math.floor
+local LAST = connection.LAST
 local WAITS = "waits" -- a connection for which no worker is free
 local unseen = view.own() -- what nobody looks at: one from the ring would have to be made anew
 
@@ -254,7 +255,8 @@ local function stepper(s)
     if not message then return incomplete(slot, conn, here, consumed, name, detail, so_far) end
     check_consumed(consumed, here)
     counts.messages = counts.messages + 1
-    cast(fields_t, conn).epoch = epoch
+    local fields = cast(fields_t, conn)
+    fields.epoch, fields.handled = epoch, consumed == here and LAST or -1
     if not answer(slot, conn, handle(message, conn)) then return nil end
     views_done()
     return consumed

@@ -5,7 +5,10 @@
 #include "net/stream.h"
 #include "scan/number.h"
 
-enum { TOGETHER_BYTES = 1024, LENGTH_LINE_BYTES = 14 }; /* ten digits, and two ends of lines */
+enum {
+    NOW_BYTES = NEAP_TINY(4096, 64), /* sent without a place in the queue at most */
+    LENGTH_LINE_BYTES = 14           /* ten digits, and two ends of lines */
+};
 
 /* Few bytes, copied: most often behind others that were, and then there is not much to do. */
 static int put_small(uint32_t slot, uint32_t gen, const uint8_t *bytes, uint32_t n)
@@ -14,6 +17,20 @@ static int put_small(uint32_t slot, uint32_t gen, const uint8_t *bytes, uint32_t
     if (s && !s->shutdown && neap_writer_grow(&s->writer, bytes, n))
         return neap_stream_queued_now(s, n);
     return neap_stream_write_bytes(slot, gen, (const char *)bytes, n, true);
+}
+
+/* A single answer need not be queued: that would cost a slice, a piece of a buf, and a second copy. */
+static int put_now(uint32_t slot, uint32_t gen, const uint8_t *bytes, uint32_t n)
+{
+    struct neap_stream *s = neap_slots_find(&neap_streams, slot, gen);
+    uint32_t sent = s ? neap_stream_send_now(s, bytes, n) : 0;
+    return sent && sent == n ? NEAP_OK : put_small(slot, gen, bytes + sent, n - sent);
+}
+
+int neap_stream_put_bytes(uint32_t slot, uint32_t gen, const char *bytes, uint32_t n, bool now)
+{
+    if (now && n <= NOW_BYTES) return put_now(slot, gen, (const uint8_t *)bytes, n);
+    return neap_stream_write_bytes(slot, gen, bytes, n, true);
 }
 
 int neap_stream_put_slice(uint32_t slot, uint32_t gen, uint32_t slice_slot, uint32_t slice_gen)
@@ -73,16 +90,17 @@ static uint8_t *store_length(uint8_t *end, uint32_t n)
 }
 
 int neap_stream_put_sized(uint32_t slot, uint32_t gen, const char *head, uint32_t head_size,
-                          const char *body, uint32_t body_size)
+                          const char *body, uint32_t body_size, bool now)
 {
-    uint8_t together[TOGETHER_BYTES], line[LENGTH_LINE_BYTES], *line_end = line + sizeof line;
+    uint8_t together[NOW_BYTES], line[LENGTH_LINE_BYTES], *line_end = line + sizeof line;
     const uint8_t *length = store_length(line_end, body_size);
     uint32_t length_size = (uint32_t)(line_end - length);
     if ((uint64_t)head_size + length_size + body_size <= sizeof together) {
         memcpy(together, head, head_size);
         memcpy(together + head_size, length, length_size);
         memcpy(together + head_size + length_size, body, body_size);
-        return put_small(slot, gen, together, head_size + length_size + body_size);
+        uint32_t n = head_size + length_size + body_size;
+        return now ? put_now(slot, gen, together, n) : put_small(slot, gen, together, n);
     }
     int result = neap_stream_write_bytes(slot, gen, head, head_size, true);
     if (result >= 0) result = put_small(slot, gen, length, length_size);

@@ -144,10 +144,10 @@ static bool send_some(struct neap_stream *s)
     return n == (int64_t)offered;
 }
 
-uint32_t neap_stream_send_now(struct neap_stream *s, uint8_t *bytes, uint32_t n)
+uint32_t neap_stream_send_now(struct neap_stream *s, const uint8_t *bytes, uint32_t n)
 {
     if (s->writer.queued || s->connect_result < 0 || s->shutdown) return 0;
-    struct iovec part = {bytes, n};
+    struct iovec part = {(uint8_t *)bytes, n};
     int64_t sent = send_parts(s, &part, 1);
     return sent > 0 ? (uint32_t)sent : 0;
 }

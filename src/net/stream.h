@@ -79,7 +79,7 @@ static inline int neap_stream_queued_now(struct neap_stream *s, uint32_t n)
 
 /* Without a place in the queue, if nothing is there. Returns how many of the bytes the system took:
  * what is left can be queued, unless writing is over. own: borrows bytes. */
-uint32_t neap_stream_send_now(struct neap_stream *s, uint8_t *bytes, uint32_t n);
+uint32_t neap_stream_send_now(struct neap_stream *s, const uint8_t *bytes, uint32_t n);
 
 /* Let it fail after so many seconds without traffic; 0: never. Called once, when it is made. */
 void neap_idle_watch(struct neap_stream *s, uint32_t seconds);

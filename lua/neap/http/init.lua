@@ -274,7 +274,7 @@ end
 -- A string is the body of a plain text; all else has its head already.
 local function encode(conn, x)
   if type(x) == "string" then return response.put_plain(conn, x) end
-  conn:put(x)
+  return response.put_list(conn, x)
 end
 
 local statuses = { timeout = 408, oversized = 431, malformed = 400, error = 500 }

@@ -11,6 +11,7 @@ local text_module = require("neap.http.text")
 local view = require("neap.view")
 
 local C = abi.C
+local LAST = connection.LAST
 local is_slice, is_view = slice.is_slice, view.is_view
 local type, pairs, tostring, concat = type, pairs, tostring, table.concat
 local getmetatable, rawget = getmetatable, rawget
@@ -88,7 +89,14 @@ end
 --- Sends a plain text, with nothing said of it but its length. It makes no string.
 function M.put_plain(conn, body)
   local head = head_of_plain()
-  C.neap_stream_put_sized(conn.slot, conn.gen, head, #head, body, #body)
+  C.neap_stream_put_sized(conn.slot, conn.gen, head, #head, body, #body, conn.handled == LAST)
+end
+
+--- Sends an answer that is whole: a list.
+function M.put_list(conn, list)
+  local bytes = list[1]
+  if #list > 1 or type(bytes) ~= "string" then return conn:put(list) end
+  C.neap_stream_put_bytes(conn.slot, conn.gen, bytes, #bytes, conn.handled == LAST)
 end
 
 --- The head of an answer, without what marks its body off.

@@ -6,7 +6,7 @@ local helper = require("spec.helper")
 
 local build = os.getenv("BUILD") or "build"
 local shim = helper.top .. "/" .. build .. "/shim.so"
-local SCENARIOS = { "echo", "frames", "proxy", "serve", "files" }
+local SCENARIOS = { "echo", "crowd", "frames", "proxy", "serve", "files" }
 local REQUESTS = 300 -- of memory at most
 local RUN_S = 300 -- where much else is going on
 

@@ -1050,6 +1050,7 @@ struct neap_net_stats {
     uint64_t accept_limited;   /* accepting waited: a listener had its max_connections */
     uint64_t stop_cut;         /* handlers and messages that a stop cut in the middle */
     uint64_t runaways;         /* tasks told of by the runaway guard */
+    uint64_t batched;          /* sends that shared their system call with others */
 };
 
 void neap_net_stats(struct neap_net_stats *stats);

@@ -9,6 +9,7 @@
 #define _GNU_SOURCE /* RTLD_NEXT, dladdr(), accept4() */
 #include <dlfcn.h>
 #include <errno.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,6 +17,7 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -138,6 +140,32 @@ ssize_t sendfile(int to, int from, off_t *offset, size_t n)
     NEXT(sendfile_type, "sendfile");
     if (!fails("sendfile", CALLER)) return next(to, from, offset, n);
     return error_to_set ? -1 : next(to, from, offset, n > 1);
+}
+
+/* Sends of many sockets in one call. Where the n-th send() is to fail, each is to be one. */
+typedef long syscall_type(long, ...);
+static long enter_ring(syscall_type *next, const void *caller, const long *a)
+{
+    if (strcmp(chosen, "send") == 0 && is_ours(caller)) {
+        errno = EAGAIN;
+        return -1;
+    }
+    int few = fails("io_uring_enter", caller);
+    if (few && error_to_set) return -1;
+    return next(SYS_io_uring_enter, a[0], few ? 1L : a[1], few ? 1L : a[2], a[3], a[4], a[5]);
+}
+
+long syscall(long number, ...)
+{
+    NEXT(syscall_type, "syscall");
+    va_list list;
+    long a[6];
+    va_start(list, number);
+    for (int i = 0; i < 6; i++) a[i] = va_arg(list, long);
+    va_end(list);
+    if (number == SYS_io_uring_enter) return enter_ring(next, CALLER, a);
+    if (number == SYS_io_uring_setup && fails("io_uring_setup", CALLER)) return -1;
+    return next(number, a[0], a[1], a[2], a[3], a[4], a[5]);
 }
 
 /* ---- calls that do it, or not ---- */

@@ -51,7 +51,7 @@ static const struct counter of_net[] = {
     COUNTER(neap_net_stats, closed_idle),      COUNTER(neap_net_stats, unsent_bytes),
     COUNTER(neap_net_stats, accept_pauses),    COUNTER(neap_net_stats, accept_limited),
     COUNTER(neap_net_stats, stop_cut),         COUNTER(neap_net_stats, runaways),
-    COUNTER(neap_net_stats, unwatched),
+    COUNTER(neap_net_stats, unwatched),        COUNTER(neap_net_stats, batched),
 };
 
 static const struct counter of_collector[] = {

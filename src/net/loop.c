@@ -15,6 +15,7 @@
 #include "iobuf/pause.h"
 #include "iobuf/sweep.h"
 #include "net/guard.h"
+#include "net/ring.h"
 #include "net/stream.h"
 
 _Static_assert(sizeof(struct ev_io) <= sizeof(struct neap_watch), "an ev_io fits a watch");
@@ -25,6 +26,7 @@ enum {
     SIGNALS = 65,                        /* Linux has 1 to 64 */
     FLUSH_STREAMS = NEAP_TINY(64, 2),    /* with something queued, and … */
     FLUSH_BYTES = NEAP_TINY(65536, 128), /* … bytes queued: a flush interrupts the turn */
+    BATCH_STREAMS = NEAP_TINY(4, 2),     /* with something queued: fewer gain nothing by a batch */
     DECAY_STEP_BYTES = 4 << 20,          /* given back in one turn: well under a millisecond */
 };
 static const double decay_idle_seconds = 1;  /* between looks at pools that had nothing free */
@@ -181,6 +183,7 @@ void neap_chore_clear(struct neap_chore *chore)
 
 void neap_loop_flush(struct neap_loop *loop)
 {
+    if (loop->ring && loop->chore_count >= BATCH_STREAMS) neap_streams_send(loop);
     loop->chore_count = 0;
     loop->queued_bytes = 0;
     while (loop->chores.next != &loop->chores) {
@@ -541,6 +544,7 @@ struct neap_loop *neap_loop_create(void)
     list_init(&loop->chores);
     list_init(&loop->alarms);
     init_timers(loop, timers);
+    loop->ring = neap_ring_open();
     loop->polled_at = monotonic();
     loop->idle_next = UINT32_MAX;
     loop->next = loops;
@@ -559,6 +563,7 @@ void neap_loop_destroy(struct neap_loop *loop)
     forget(loop);
     neap_assert(neap_loop_pending(loop) == 0, "nothing is pending after everything ended");
     ev_loop_destroy(loop->ev);
+    neap_ring_close(loop->ring);
     neap_mem_free(loop->timers);
     neap_mem_free(loop);
 }

@@ -47,6 +47,7 @@ struct neap_loop {
     void *ev;
     struct neap_link marks, chores, alarms;
     void (*run_chore)(struct neap_chore *chore); /* rw: by streams, the only ones that have any */
+    struct neap_ring *ring;                      /* ro: NULL: each send is a call of its own */
     uint32_t mark_count;
     uint32_t chore_count;
     uint64_t queued_bytes; /* rw: by streams, since the last flush */
@@ -89,6 +90,9 @@ uint32_t neap_loop_ticks(const struct neap_loop *loop);
 
 /* Find a member's owner. */
 #define neap_owner_of(pointer, type, member) ((type *)((char *)(pointer)-offsetof(type, member)))
+
+/* Send, in one system call, what chores would send one by one (batch.c). They run all the same. */
+void neap_streams_send(struct neap_loop *loop);
 
 /* What the end of a loop ends (stream.c, listener.c). */
 void neap_streams_end(struct neap_loop *loop);

@@ -118,17 +118,22 @@ void neap_stream_sent(struct neap_stream *s, uint64_t n)
     progress(s);
 }
 
-/* One system call. Returns the bytes that the system took; -1: none, or writing is over. */
-static int64_t send_parts(struct neap_stream *s, struct iovec *parts, int count)
+int64_t neap_stream_told(struct neap_stream *s, int64_t n)
 {
-    int64_t n =
-        s->file ? neap_file_write(s->fd, parts, count) : neap_socket_send(s->fd, parts, count);
     if (n < 0) {
         if (n != NEAP_E_AGAIN) write_failed(s, (int)n);
         return -1;
     }
     neap_stream_sent(s, (uint64_t)n);
     return n;
+}
+
+/* One system call. Returns the bytes that the system took; -1: none, or writing is over. */
+static int64_t send_parts(struct neap_stream *s, struct iovec *parts, int count)
+{
+    int64_t n =
+        s->file ? neap_file_write(s->fd, parts, count) : neap_socket_send(s->fd, parts, count);
+    return neap_stream_told(s, n);
 }
 
 /* False: writing is over, or the system took less than it was offered and says when it has room

@@ -1,6 +1,7 @@
 /* stream.h - a stream as the files of this directory see it: stream.c moves its bytes and ends it,
- * connect.c opens it, put.c and pipe.c queue what is no slice of a script's, disk.c sends files past
- * the queue, idle.c watches for one without traffic. Thread: the loop's. */
+ * batch.c sends for many at once, connect.c opens it, put.c and pipe.c queue what is no slice of a
+ * script's, disk.c sends files past the queue, idle.c watches for one without traffic.
+ * Thread: the loop's. */
 #pragma once
 
 #include "iobuf/reader.h"
@@ -58,6 +59,10 @@ int neap_stream_await(struct neap_stream *s);
 
 /* Send what is queued, now. Returns whether all of it went. */
 bool neap_stream_send(struct neap_stream *s);
+
+/* What the system made of a send: n bytes, or a negative error, of which errno is set. Returns the
+ * bytes; -1: it took none, or writing is over. */
+int64_t neap_stream_told(struct neap_stream *s, int64_t n);
 
 /* n bytes went out, past the queue or from it. */
 void neap_stream_sent(struct neap_stream *s, uint64_t n);

@@ -332,6 +332,18 @@ describe("a handle whose slice is gone", function()
       .. " %(.-%)%)$", message)
   end)
 
+  it("B3 tells it at sample, too, of a large slice", function()
+    watched_at("sample", function()
+      local allocator, line = neap.pool():allocator(), here() + 1
+      local s = allocator:alloc(20 * 2 ^ 20) -- of forty sampling intervals
+      s:release()
+      allocator:release()
+      local message = raises("slice:u8: ", function() s:u8(0) end)
+      assert.matches("released at %S*leaks_spec%.lua:" .. line + 1 .. " %(.-%), made at "
+        .. "%S*leaks_spec%.lua:" .. line .. " %(", message)
+    end)
+  end)
+
   it("S3 tells of every use where it went: written, sent, merged, released", function()
     local conn, other = require("neap.testing").pair()
     local channel = neap.channel(1)
@@ -544,8 +556,11 @@ describe("a slice at touch and all", function()
       for i = 1, 100 do held[i] = allocator:copy("held") end
       neap.leaks_level("sample")
       for i = 1, 100, 2 do held[i]:release() end
-      for i = 2, 100, 2 do neap.coalesce({ allocator:copy(""), held[i] }, 0) end
-      for i = 2, 100, 2 do held[i]:release() end
+      for i = 2, 100, 2 do
+        local front = held[i]:split(1)
+        neap.coalesce({ front, held[i] }, 4) -- takes it
+        front:release()
+      end
       for _ = 1, 30000 do
         local s = allocator:copy("later")
         for i = 1, 100 do assert(not rawequal(s, held[i])) end

@@ -43,8 +43,9 @@ end
 -- A step of the collector may be due: no turn of the loop need come before the memory of others is
 -- needed.
 local function made(handle, wishes)
+  if band(wishes, STEP) == 0 then return slice.made(handle, wishes) end
   slice.made(handle, wishes)
-  if band(wishes, STEP) ~= 0 then collector.step() end
+  collector.step()
   return handle
 end
 

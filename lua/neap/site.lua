@@ -39,11 +39,32 @@ local function new_site(level)
   return number
 end
 
--- The function at a level, and its line. The command has a function of its own for that, which
--- makes no table: a quarter of the time.
-local frame = (package.loaded["neap.host"] or {}).frame or function(level)
+-- The site of the innermost function that is not known as neap's own, from a level on; or nil and
+-- the level where a function, or a line of it, is not known yet; or nothing. The command has a
+-- function of its own for that, since looking makes tables, and leaves compiled code each time.
+local known = (package.loaded["neap.host"] or {}).known_site or function(of_functions, level)
   local info = getinfo(level + 1, "fl")
-  if info then return info.func, info.currentline end
+  while info do
+    local lines = of_functions[info.func]
+    if lines then
+      local number = lines[info.currentline]
+      if number then return number end
+    end
+    if lines ~= false then return nil, level end
+    level = level + 1
+    info = getinfo(level + 1, "fl")
+  end
+end
+
+-- What is at a level is known from now on.
+local function learn(level)
+  local info = getinfo(level + 1, "fSl")
+  local lines = lines_of[info.func]
+  if lines == nil then
+    lines = not check.is_own(info) and {}
+    lines_of[info.func] = lines
+  end
+  if lines then lines[info.currentline] = new_site(level + 1) end
 end
 
 local NOWHERE = "(no line of a script: a tail call has dropped it)"
@@ -56,26 +77,12 @@ end
 --- The site of whoever called into neap.
 --- @return integer number
 function M.here()
-  local level = 3 -- at 1 is this function, at 2 whoever of neap asks
-  local func, line = frame(level)
-  while func do
-    local lines = lines_of[func]
-    if lines == nil then
-      lines = not check.is_own(getinfo(func, "S")) and {}
-      lines_of[func] = lines
-    end
-    if lines then
-      local number = lines[line]
-      if not number then
-        number = new_site(level)
-        lines[line] = number
-      end
-      return number
-    end
-    level = level + 1
-    func, line = frame(level)
+  local number, level = known(lines_of, 4) -- at 1 is this function, at 2 one of this file, and at 3
+  while level do                           -- whoever of neap called that
+    learn(level)
+    number, level = known(lines_of, level)
   end
-  return nowhere()
+  return number or nowhere()
 end
 
 --- @return string text such as "server.lua:12 (handler)"; nil for 0, which is no site
@@ -96,10 +103,12 @@ function M.pass(handle, deed) C.neap_ledger_pass(handle.slot, handle.gen, M.here
 
 local ended = ffi.new("struct neap_end")
 
---- The caller of neap ends the slice that the handle named, if that is watched.
-function M.ended(handle, deed)
-  if C.neap_ledger_ended(handle.slot, handle.gen, ended) == 0 then return end
-  C.neap_ledger_end_at(handle.slot, handle.gen, M.here(), deed)
+--- The caller of neap ends the slice that the handle named, which was watched.
+function M.ended(handle, deed) C.neap_ledger_end_at(handle.slot, handle.gen, M.here(), deed) end
+
+--- … if that was watched.
+function M.maybe_ended(handle, deed)
+  if C.neap_ledger_ended(handle.slot, handle.gen, ended) ~= 0 then M.ended(handle, deed) end
 end
 
 --- What is known of the end of a stale handle's slice: a text to stand behind a message, or "".

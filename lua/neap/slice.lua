@@ -175,7 +175,7 @@ end
 
 --- C has taken a slice: its handle is stale.
 function M.given(handle, deed)
-  if watches and deed then site.ended(handle, deed) end
+  if watches and deed then site.maybe_ended(handle, deed) end
   retire(handle)
 end
 

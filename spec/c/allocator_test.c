@@ -111,6 +111,30 @@ static void A3_one_larger_than_half_a_buf_gets_its_own_and_the_current_one_stays
     finish();
 }
 
+static void A3_a_buf_begins_anew_when_all_that_was_cut_from_it_is_gone(void **state)
+{
+    (void)state;
+    needs_neighbours();
+    start(100, 10);
+    struct neap_handle a = slice_alloc(allocator, 60), b = slice_alloc(allocator, 5);
+    const void *first = buf_of(a);
+    slice_end(a);
+    struct neap_handle c = slice_alloc(allocator, 30); /* b is there, and 15 are left */
+    assert_ptr_not_equal(buf_of(c), first);
+    slice_end(b);
+    const void *second = buf_of(c);
+    slice_end(c);
+    for (int i = 0; i < 10; i++) {
+        struct neap_handle whole = slice_alloc(allocator, 90);
+        assert_ptr_equal(buf_of(whole), second);
+        slice_is(whole, 0, 10, 100);
+        slice_end(whole);
+    }
+    assert_int_equal(pool_stats(pool).bufs_allocated, 2);
+    assert_int_equal(pool_stats(pool).bytes_wasted, 15);
+    finish();
+}
+
 static void A4_the_bound_of_one_is_the_free_of_the_next(void **state)
 {
     (void)state;
@@ -226,6 +250,7 @@ static const struct CMUnitTest tests[] = {
     TEST(A2_an_overflow_is_an_error_and_changes_nothing),
     TEST(A3_the_tail_left_behind_is_counted_as_waste),
     TEST(A3_one_larger_than_half_a_buf_gets_its_own_and_the_current_one_stays),
+    TEST(A3_a_buf_begins_anew_when_all_that_was_cut_from_it_is_gone),
     TEST(A4_the_bound_of_one_is_the_free_of_the_next),
     TEST(A5_expand_front_has_the_reserve_and_not_a_byte_more),
     TEST(A6_an_empty_slice_is_legal_also_at_the_end_of_the_buf),

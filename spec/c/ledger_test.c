@@ -222,6 +222,25 @@ static void B3_an_end_is_remembered_with_both_places(void **state)
     finish();
 }
 
+/* To look at the stack would cost more than all else that is done for a small one. */
+static void B3_at_sample_the_place_of_an_end_is_wanted_of_large_slices_alone(void **state)
+{
+    (void)state;
+    start(NEAP_LEAKS_SAMPLE);
+    struct neap_end end;
+    struct neap_handle large = make(20 * NEAP_LEAKS_BYTES, site("large.lua:1 (f)")), small;
+    assert_int_equal(neap_slice_release(AT(large)), NEAP_NOTE);
+    uint32_t born = site("small.lua:1 (f)");
+    while (neap_allocator_alloc(AT(allocator), 20000, &small) != NEAP_NOTE) slice_end(small);
+    neap_ledger_born(AT(small), born);
+    assert_int_equal(neap_slice_release(AT(small)), NEAP_OK);
+    assert_int_equal(neap_ledger_ended(AT(small), &end), 1);
+    assert_int_equal(end.born, born);
+    assert_int_equal(end.how.site, 0);
+    assert_int_equal(end.how.deed, NEAP_DEED_RELEASE);
+    finish();
+}
+
 static void S3_a_handle_whose_slice_was_taken_is_remembered_too(void **state)
 {
     (void)state;
@@ -383,6 +402,7 @@ int main(void)
         TEST(E2_a_sample_stands_for_all),
         TEST(a_slice_of_many_sample_intervals_is_always_watched),
         TEST(B3_an_end_is_remembered_with_both_places),
+        TEST(B3_at_sample_the_place_of_an_end_is_wanted_of_large_slices_alone),
         TEST(S3_a_handle_whose_slice_was_taken_is_remembered_too),
         TEST(S3_at_touch_no_handle_is_used_again_and_few_are_watched),
         TEST(what_is_held_is_asked_for_by_slot_and_forgotten_by_slot),

@@ -4,7 +4,7 @@
 #include <lua.h>
 
 int neap_host_where(lua_State *L);
-int neap_host_frame(lua_State *L);
+int neap_host_known_site(lua_State *L);
 int neap_host_on_runaway(lua_State *L);
 
 /* The interpreter that the guard interrupts. */

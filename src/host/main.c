@@ -99,7 +99,7 @@ static bool set_paths(lua_State *L, const char *home)
 static void offer_functions(lua_State *L)
 {
     static const luaL_Reg functions[] = {{"where", neap_host_where},
-                                         {"frame", neap_host_frame},
+                                         {"known_site", neap_host_known_site},
                                          {"on_runaway", neap_host_on_runaway},
                                          {NULL, NULL}};
     lua_getglobal(L, "package");

@@ -28,12 +28,25 @@ int neap_host_where(lua_State *L)
     return 1;
 }
 
-/* frame(level): the function at that level, 1 being the one that asks, and its line; or nothing. */
-int neap_host_frame(lua_State *L)
+/* known_site(of_functions, level): of_functions[f] is false where f is not looked at, else a table of
+ * numbers by line. Returns the number at the first level, from the given one on, whose function is
+ * looked at, 1 being the one that asks; nil and a level where there is none; nothing behind the last. */
+int neap_host_known_site(lua_State *L)
 {
     lua_Debug frame;
-    if (!lua_getstack(L, (int)luaL_checkinteger(L, 1), &frame)) return 0;
-    lua_getinfo(L, "fl", &frame);
-    lua_pushinteger(L, frame.currentline);
-    return 2;
+    for (int level = (int)lua_tointeger(L, 2); lua_getstack(L, level, &frame); level++) {
+        lua_getinfo(L, "fl", &frame);
+        lua_rawget(L, 1);
+        int known = lua_type(L, -1);
+        if (known == LUA_TBOOLEAN) {
+            lua_settop(L, 2);
+            continue;
+        }
+        if (known == LUA_TTABLE) lua_rawgeti(L, -1, frame.currentline);
+        if (known == LUA_TTABLE && !lua_isnil(L, -1)) return 1;
+        lua_pushnil(L);
+        lua_pushinteger(L, level);
+        return 2;
+    }
+    return 0;
 }

@@ -87,6 +87,16 @@ static int next_buf(struct neap_allocator *a, uint32_t size)
     return NEAP_OK;
 }
 
+/* Is there room in the current buf? If all that was cut from it has been released, it begins anew. */
+static inline bool has_room(struct neap_allocator *a, uint32_t size)
+{
+    if (!a->buf) return false;
+    if (size <= a->capacity - a->cursor) return true;
+    if (a->buf->refs > 1 || size > a->capacity) return false;
+    a->cursor = 0;
+    return true;
+}
+
 /* The cursor moves first: what comes last is nearly always nothing but a return. */
 static inline int cut_next(struct neap_allocator *a, uint32_t size, struct neap_handle *handle)
 {
@@ -110,16 +120,21 @@ static bool wants_own_buf(const struct neap_allocator *a, uint32_t size)
 static __attribute__((noinline)) int alloc_elsewhere(struct neap_allocator *a, uint32_t size,
                                                      struct neap_handle *handle)
 {
-    neap_returns_take();
-    if (a->buf && a->buf->refs == 1 && size <= a->capacity) {
-        a->cursor = 0; /* all that was cut from it has been released: it begins anew */
-        return cut_next(a, size, handle);
-    }
+    if (neap_returns_take() && has_room(a, size)) return cut_next(a, size, handle);
     bool own = wants_own_buf(a, size);
     int result = own ? cut_own_buf(a, size, handle) : next_buf(a, size);
     if (!own && result == NEAP_OK) result = cut_next(a, size, handle);
     if (result < 0) return result;
     return result | (neap_collector_due(false) ? NEAP_STEP : NEAP_OK);
+}
+
+static inline int alloc(struct neap_allocator *a, uint32_t n, struct neap_handle *handle)
+{
+    if (!a->pool || a->pool->closed) return NEAP_E_CLOSED;
+    uint64_t sum = (uint64_t)n + a->reserve;
+    if (sum > NEAP_BUF_MAX_BYTES) return NEAP_E_OVERSIZED;
+    uint32_t size = (uint32_t)sum;
+    return has_room(a, size) ? cut_next(a, size, handle) : alloc_elsewhere(a, size, handle);
 }
 
 static __attribute__((noinline)) int alloc_in_other(uint32_t slot, uint32_t gen, uint32_t n,
@@ -132,23 +147,23 @@ static __attribute__((noinline)) int alloc_in_other(uint32_t slot, uint32_t gen,
 int neap_allocator_alloc(uint32_t slot, uint32_t gen, uint32_t n, struct neap_handle *handle)
 {
     struct neap_allocator *a = allocator_of(slot, gen);
-    if (!a) return alloc_in_other(slot, gen, n, handle);
-    if (!a->pool || a->pool->closed) return NEAP_E_CLOSED;
-    uint64_t sum = (uint64_t)n + a->reserve;
-    if (sum > NEAP_BUF_MAX_BYTES) return NEAP_E_OVERSIZED;
-    uint32_t size = (uint32_t)sum;
-    bool fits = a->buf && size <= a->capacity - a->cursor;
-    return fits ? cut_next(a, size, handle) : alloc_elsewhere(a, size, handle);
+    return a ? alloc(a, n, handle) : alloc_in_other(slot, gen, n, handle);
+}
+
+static __attribute__((noinline)) int copy_in_other(uint32_t slot, uint32_t gen, const char *bytes,
+                                                   uint32_t n, struct neap_handle *handle)
+{
+    return neap_visit(slot) ? neap_leave(neap_allocator_copy(slot, gen, bytes, n, handle))
+                            : neap_missing(slot);
 }
 
 int neap_allocator_copy(uint32_t slot, uint32_t gen, const char *bytes, uint32_t n,
                         struct neap_handle *handle)
 {
-    int result = neap_allocator_alloc(slot, gen, n, handle);
-    if (result < 0) return result;
-    struct neap_slice *s = neap_slice_of(handle->slot, handle->gen);
-    if (s && n) memcpy(neap_slice_data(s), bytes, n);
-    if (!s) neap_slice_write(handle->slot, handle->gen, 0, bytes, n); /* of a shared pool */
+    struct neap_allocator *a = allocator_of(slot, gen);
+    if (!a) return copy_in_other(slot, gen, bytes, n, handle);
+    int result = alloc(a, n, handle);
+    if (result >= 0 && n) memcpy(neap_slice_data(neap_slice_at(handle->slot)), bytes, n);
     return result;
 }
 

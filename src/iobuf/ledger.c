@@ -9,6 +9,7 @@
 enum {
     GROUPS_MAX = 1 << 16,
     ENDS = 1 << 16, /* ends of slices that are remembered */
+    SAMPLED_ENDS = 1 << 12, /* … at the level sample: in the second-level cache, not in the third */
 };
 
 _Static_assert(NEAP_SLICES_MAX < (int)NEAP_TRACK_KEPT, "NEAP_TRACK_KEPT is the number of no track");
@@ -96,12 +97,21 @@ static int watch(struct neap_slice *s, double weight)
     return NEAP_NOTE;
 }
 
-/* A slice of n bytes is sampled with probability 1 - exp(-n / NEAP_LEAKS_BYTES). */
+/* A slice of n bytes is sampled with probability 1 - exp(-n / NEAP_LEAKS_BYTES), and the next one is
+ * often as large. */
+static double weight_of(uint32_t n)
+{
+    if (n != state()->sample_bytes) {
+        state()->sample_bytes = n;
+        state()->sample_weight = n ? -1 / expm1(-(double)n / NEAP_LEAKS_BYTES) : 1;
+    }
+    return state()->sample_weight;
+}
+
 static int sample(struct neap_slice *s)
 {
-    double n = neap_slice_bytes_count(s);
     state()->sample_left = next_interval();
-    return watch(s, n > 0 ? -1 / expm1(-n / NEAP_LEAKS_BYTES) : 1);
+    return watch(s, weight_of(neap_slice_bytes_count(s)));
 }
 
 /* No handle is used again at these levels, and one that is used once is not worth a finalizer. */
@@ -180,7 +190,7 @@ void neap_ledger_places(const struct neap_slice *s, uint32_t *born, struct neap_
 static struct end *end_of(uint32_t slot, uint32_t gen)
 {
     uint32_t hash = (slot * 0x9e3779b1u ^ gen * 0x85ebca6bu) >> 16;
-    return &state()->ends[hash % ENDS];
+    return &state()->ends[hash % (state()->level > NEAP_LEAKS_SAMPLE ? ENDS : SAMPLED_ENDS)];
 }
 
 /* A handle that names s is about to be stale. */
@@ -200,6 +210,12 @@ void neap_ledger_rename(const struct neap_slice *s)
     if (track) remember_end(s, track, NEAP_DEED_END);
 }
 
+/* Where it ends is worth a look at the stack, as long as that is nothing beside its bytes. */
+static bool ends_somewhere(const struct track *track)
+{
+    return state()->level > NEAP_LEAKS_SAMPLE || track->bytes >= NEAP_LEAKS_BYTES;
+}
+
 int neap_ledger_end(struct neap_slice *s, enum neap_slice_ending ending)
 {
     static const enum neap_deed deeds[] = {[NEAP_RELEASED] = NEAP_DEED_RELEASE,
@@ -213,8 +229,9 @@ int neap_ledger_end(struct neap_slice *s, enum neap_slice_ending ending)
     if (!track) return keep;
     remember_end(s, track, deeds[ending]);
     neap_site_ended(track->born, track->weight, track->bytes);
+    int note = ends_somewhere(track) ? NEAP_NOTE : NEAP_OK;
     neap_slots_give(&state()->tracks, slot);
-    return keep | NEAP_NOTE;
+    return keep | note;
 }
 
 static struct end *known_end(uint32_t slot, uint32_t gen)

@@ -54,6 +54,8 @@ static void begin(struct neap_realm *r)
     r->ended_pools = r->foreign_stats = (struct neap_pool_stats){0};
     r->ledger.level = NEAP_LEAKS_OFF;
     r->ledger.random_state = 0x9e3779b97f4a7c15;
+    r->ledger.sample_bytes = 0;
+    r->ledger.sample_weight = 1;
     r->collector = (struct neap_collector_state){.next_at = UINT64_MAX, .end_by = UINT64_MAX};
     r->sweep = (struct neap_sweep_state){.this_turn = 1, .cursor = 1, .pool_nth = 1};
     atomic_store(&r->state, NEAP_REALM_OWNED);

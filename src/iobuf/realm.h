@@ -62,6 +62,8 @@ struct neap_ledger_state {
     int level;
     int64_t sample_left; /* at the level touch, where all slices come by */
     uint64_t random_state;
+    uint32_t sample_bytes; /* of the slice that was sampled last, and for how many it stands */
+    double sample_weight;
     bool news;
     struct neap_ledger_stats counts;
     struct neap_slots tracks;

@@ -52,7 +52,7 @@ LUA_DIRS  = $(wildcard lua examples spec tools bench)
 # `make V=1` shows the commands.
 say = $(if $(V),,@echo "  $(1)"; )
 
-.PHONY: all setup run test test-interpreted tests asan tsan valgrind soak fuzz fuzz-http fuzzers modes coverage mutants lint format layers abi bench bench-peers bench-check bench-check-micro bench-check-messages benches experiment prove install uninstall clean help force
+.PHONY: all setup run test test-interpreted tests asan tsan valgrind soak fuzz fuzz-http fuzzers modes coverage mutants lint style format layers abi bench bench-peers bench-check bench-check-micro bench-check-messages benches experiment prove install uninstall clean help force
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -129,13 +129,15 @@ coverage: ## which lines the tests run, and what is left
 mutants: ## break each rule of the buffers, and see that a test notices
 	@luajit tools/mutants.lua
 
-lint: ## clang-format, luacheck, mandoc, and both compilers with warnings as errors
+lint: style ## clang-format, luacheck, mandoc, and both compilers with warnings as errors
+	@$(MAKE) BUILD=build/gcc CC=gcc WERROR=1 all tests benches
+	@$(MAKE) BUILD=build/clang CC=clang WERROR=1 all tests benches
+
+style: ## … without the compilers
 	@tools/setup --check ci
 	@clang-format --dry-run -Werror $(C_FILES)
 	@luacheck -q $(LUA_DIRS)
 	@mandoc -Tlint -Wwarning docs/neap.1
-	@$(MAKE) BUILD=build/gcc CC=gcc WERROR=1 all tests benches
-	@$(MAKE) BUILD=build/clang CC=clang WERROR=1 all tests benches
 
 format: ## clang-format, in place
 	@clang-format -i $(C_FILES)

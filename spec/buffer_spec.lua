@@ -163,6 +163,7 @@ describe("a growing buffer", function()
   -- A plain string that has the same operations done to it.
   it("holds what a string would (random operations)", function()
     local seed = os.time()
+    print("seed " .. seed)
     math.randomseed(seed)
     local b = make(assert(neap.pool { min_size = 64, poison = true }))
     for round = 1, 40 do

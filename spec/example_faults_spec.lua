@@ -7,8 +7,10 @@ local ffi = require("ffi")
 local helper = require("spec.helper")
 local lfs = require("lfs")
 local neap = require("neap")
+local task = require("neap.task")
 local watched = require("spec.watched")
 
+local C = require("neap.abi").C
 local MIB = watched.MIB
 local IPPROTO_TCP, TCP_NODELAY = 6, 1
 local own_address, push, hears = watched.own_address, watched.push, watched.hears
@@ -91,7 +93,8 @@ local kinds = {
     prepare = function(kind)
       kind.more = helper.temporary_directory()
       helper.file("some text", kind.more .. "/a.txt")
-      helper.file(("x"):rep(10000000), kind.more .. "/large.bin")
+      -- of holes; no curl is through with it, whatever it makes of --limit-rate
+      assert.equal(0, helper.sh("truncate -s 20G " .. kind.more .. "/large.bin").status)
     end }),
   http_kind("http_api", "/notes", "\r\n\r\n{}", {
     bad = { bad_http[1], bad_http[2], bad_http[3], bad_http[4], bad_upload },
@@ -276,7 +279,7 @@ local function loads_of(server)
       return child:line() == "busy"
     end } }
   if kind.load and installed("wrk") then
-    loads[#loads + 1] = { "wrk -t1 -c64 -d20 " .. url .. kind.load, connections(64) }
+    loads[#loads + 1] = { "wrk -t1 -c64 -d100 " .. url .. kind.load, connections(64) }
   end
   for _, arguments in ipairs(installed("curl") and kind.curl or {}) do
     loads[#loads + 1] = { "curl -s " .. arguments:format(url), connections(1) }
@@ -293,6 +296,17 @@ local function kill_clients(server)
     assert.equal(137, child:finish().status, command)
     server:is_as_before()
   end
+end
+
+-- ---- descriptors ----
+
+local function now() return C.neap_loop_now(task.loop) end
+
+-- How many lines there are so far about no descriptor being left.
+local function told_of_rests(server)
+  return select(2, watched.text_of(server.child.err_name):gsub(helper.logged("warn")
+    .. "accepting on " .. server.address:gsub("%p", "%%%0")
+    .. " rests: no file descriptor is left[^\n]*\n", ""))
 end
 
 -- ---- the tests ----
@@ -358,12 +372,17 @@ for _, kind in ipairs(kinds) do
 
     it("takes the last descriptor, rests, says so once a second, and goes on", function()
       local server = start(kind, "ulimit -n 64;")
-      local used, clients = server:cpu_seconds(), {}
+      local used, clients, began = server:cpu_seconds(), {}, now()
       for i = 1, 100 do clients[i] = helper.dial(server.address) end
-      local seconds = 1.3
-      neap.sleep(seconds)
+      if kind.turns_away then
+        neap.sleep(1.3)
+      else
+        helper.turn_until(function()
+          return now() - began > 1.3 and told_of_rests(server) >= 2
+        end)
+      end
       used = server:cpu_seconds() - used
-      assert.is_true(used < 0.3, "CPU seconds: " .. used)
+      assert.is_true(used < (now() - began) / 4, "CPU seconds: " .. used)
       assert.is_true(descriptors_of(server.child.pid) > 60)
       for _, client in ipairs(clients) do client:close() end
       if kind.turns_away then
@@ -371,13 +390,11 @@ for _, kind in ipairs(kinds) do
       end
       server:is_as_before()
       if kind.turns_away then return end
-      local pauses = server:count().pauses
-      assert.is_true(pauses >= 5 and pauses < 100, "pauses: " .. pauses)
-      local address, run = server.address, server:stop()
-      local lines = select(2, run.err:gsub(helper.logged("warn") .. "accepting on " .. address
-        :gsub("%p", "%%%0") .. " rests: no file descriptor is left[^\n]*\n", ""))
-      assert.is_true(lines >= 2 and lines <= 10, run.err)
-      assert.equal(0, run.status)
+      local pauses, took = server:count().pauses, now() - began
+      assert.is_true(pauses >= 2 and pauses <= 10 * took + 1, pauses .. " pauses in " .. took)
+      local lines = told_of_rests(server)
+      assert.is_true(lines <= took + 2, lines .. " lines in " .. took)
+      assert.equal(0, server:stop().status)
     end)
   end)
 end

@@ -269,6 +269,7 @@ describe("a format", function()
 
   it("gives back what was packed (random)", function()
     local seed = os.time()
+    print("seed " .. seed)
     math.randomseed(seed)
     local function text(n) return helper.pattern(math.random(0, n)) end
     local kinds = {

@@ -103,6 +103,7 @@ describe("a reader over a source", function()
 
   it("R11 gives the bytes back however it is read (random)", function()
     local seed = os.time()
+    print("seed " .. seed)
     math.randomseed(seed)
     for round = 1, 30 do
       local bytes, at = helper.pattern(math.random(0, 100000)), 0

@@ -131,7 +131,7 @@ describe("a stop", function()
     local took = seconds_of(function() run = child:finish() end)
     assert.matches("stopped before 1 task had cleaned up\n", run.err, 1, true)
     assert.equal(0, run.status)
-    assert.is_true(took > 1.9 and took < 10, took .. " s")
+    assert.is_true(took > 1.9 and took < 60, took .. " s")
   end)
 
   it("does not wait for connections that are idle, for background tasks, nor for timers", function()
@@ -148,7 +148,7 @@ describe("a stop", function()
     end)
     assert.equal("asked\nhandler\tcancelled\n", run.out)
     assert.equal("", run.err)
-    assert.is_true(took < 20, took .. " s")
+    assert.is_true(took < 50, took .. " s") -- or it would be 60
     conn:close()
   end)
 

@@ -70,7 +70,7 @@ describe("testing.pair", function()
     ]])
     local name, took = run.out:match("^(%a+)%s+([%d.]+)\n")
     assert.equal("timeout", name)
-    assert.is_true(tonumber(took) < 3.5, took .. " s")
+    assert.is_true(tonumber(took) < 60, took .. " s") -- and not never
   end)
 end)
 

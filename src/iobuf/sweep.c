@@ -12,7 +12,7 @@ enum {
     LOOK_SLICES = NEAP_TINY(4096, 8), /* in one turn */
     MOVE_BYTES = 128 << 10,
     MOVE_US = NEAP_LONGER(400, 400000), /* moving ends after this, but for one buf */
-    REST_TURNS = 64 /* after a look at all slices that found nothing to move */
+    REST_TURNS = 64                     /* after a look at all slices that found nothing to move */
 };
 
 static struct neap_sweep_state *state(void)

@@ -10,24 +10,19 @@
 #define _GNU_SOURCE /* accept4 */
 #include <stdint.h>
 
-#include "server.h"
+#include "answering.h"
 
 enum { HEADER_BYTES = 8, PAYLOAD_MAX_BYTES = 64 * 1024, TYPE_ECHO = 1 };
 
-struct conn {
-    ev_io reader; /* runs while nothing is queued */
-    ev_io writer; /* runs while something is */
-    struct output output;
+struct frames_conn {
+    struct conn conn; /* first */
     size_t filled_bytes;
     unsigned char buffer[HEADER_BYTES + PAYLOAD_MAX_BYTES];
 };
 
 static void conn_destroy(struct ev_loop *loop, struct conn *c)
 {
-    ev_io_stop(loop, &c->reader);
-    ev_io_stop(loop, &c->writer);
-    close(c->reader.fd);
-    free(c->output.queued);
+    conn_end(loop, c);
     free(c);
 }
 
@@ -55,11 +50,11 @@ static ssize_t whole_frames(const unsigned char *bytes, size_t n)
 }
 
 /* Answers what is whole. Returns as output_write does; 1 if nothing is. */
-static int answer(struct conn *c)
+static int answer(struct frames_conn *c)
 {
     ssize_t done = whole_frames(c->buffer, c->filled_bytes);
     if (done <= 0) return done < 0 ? -1 : 1;
-    int written = output_write(&c->output, c->reader.fd, (char *)c->buffer, (size_t)done);
+    int written = output_write(&c->conn.output, c->conn.reader.fd, (char *)c->buffer, (size_t)done);
     c->filled_bytes -= (size_t)done;
     memmove(c->buffer, c->buffer + done, c->filled_bytes);
     return written;
@@ -68,50 +63,21 @@ static int answer(struct conn *c)
 /* A frame fits the buffer, so there is always room for more of one that is not whole. */
 static void on_readable(struct ev_loop *loop, ev_io *watcher, int events)
 {
-    struct conn *c = watcher->data;
+    struct frames_conn *c = watcher->data;
     (void)events;
     ssize_t n =
         recv(watcher->fd, c->buffer + c->filled_bytes, sizeof c->buffer - c->filled_bytes, 0);
     if (n < 0 && (errno == EAGAIN || errno == EINTR)) return;
     if (n > 0) c->filled_bytes += (size_t)n;
-    int written = n > 0 ? answer(c) : -1;
-    if (written < 0) {
-        conn_destroy(loop, c); /* c is gone: end, error, a wrong frame, or nobody to answer */
-    } else if (written == 0) {
-        ev_io_stop(loop, &c->reader);
-        ev_io_start(loop, &c->writer);
-    }
-}
-
-static void on_writable(struct ev_loop *loop, ev_io *watcher, int events)
-{
-    struct conn *c = watcher->data;
-    (void)events;
-    int written = output_flush(&c->output, watcher->fd);
-    if (written < 0) {
-        conn_destroy(loop, c);
-    } else if (written > 0) {
-        ev_io_stop(loop, &c->writer);
-        ev_io_start(loop, &c->reader);
-    }
+    conn_wrote(loop, &c->conn, n > 0 ? answer(c) : -1);
 }
 
 static void on_connection(struct ev_loop *loop, int fd)
 {
-    struct conn *c = allocate(sizeof *c);
-    ev_io_init(&c->reader, on_readable, fd, EV_READ);
-    ev_io_init(&c->writer, on_writable, fd, EV_WRITE);
-    c->reader.data = c->writer.data = c;
-    ev_io_start(loop, &c->reader);
+    conn_begin(loop, allocate(sizeof(struct frames_conn)), fd, on_readable);
 }
 
 int main(int argc, char **argv)
 {
-    struct sockaddr_in address;
-    if (argc != 3 || !parse_address(&address, argv[1], argv[2])) {
-        fputs("usage: frames_c IPV4-ADDRESS PORT\n", stderr);
-        return 1;
-    }
-    server_run(&address, on_connection);
-    return 0;
+    return answering_main(argc, argv, "frames_c", on_connection);
 }

@@ -1,4 +1,5 @@
 local frame = require("neap.codec.frame")
+local coded = require("spec.coded")
 local helper = require("spec.helper")
 local neap = require("neap")
 
@@ -8,36 +9,10 @@ local function hex(text)
   return (text:gsub("%x%x", function(pair) return string.char(tonumber(pair, 16)) end))
 end
 
+local decode, encode = coded.decode, coded.encode
+
 describe("the codec of frames", function()
   helper.watch(before_each, after_each)
-
-  -- What decode says of the bytes: its results, a message as a string.
-  local function decode(codec, bytes)
-    local at = 0
-    local reader = assert(neap.reader(nil, function(max)
-      if at == #bytes then return nil end
-      local part = bytes:sub(at + 1, at + max)
-      at = at + #part
-      return part
-    end))
-    local view = assert(reader:peek(#bytes))
-    local message, consumed, name = codec.decode(view)
-    if message then message = message:str() end
-    reader:close()
-    return message, consumed, name
-  end
-
-  local function encode(codec, x)
-    local out = neap.buffer()
-    assert(codec.encode(out, x))
-    local text = ""
-    for _, piece in ipairs(out:take()) do
-      text = text .. piece:str()
-      piece:release()
-    end
-    out:release()
-    return text
-  end
 
   -- Each kind of length with a frame as its bytes stand on the wire.
   local kinds = {

@@ -1,34 +1,11 @@
+local coded = require("spec.coded")
 local helper = require("spec.helper")
 local line = require("neap.codec.line")
-local neap = require("neap")
+
+local decode, encode = coded.decode, coded.encode
 
 describe("the codec of lines", function()
   helper.watch(before_each, after_each)
-
-  local function decode(codec, bytes)
-    local given = false
-    local reader = assert(neap.reader(nil, function()
-      if given or bytes == "" then return nil end
-      given = true
-      return bytes
-    end))
-    local message, consumed, name = codec.decode(assert(reader:peek(#bytes)))
-    if message then message = message:str() end
-    reader:close()
-    return message, consumed, name
-  end
-
-  local function encode(codec, x)
-    local out = neap.buffer()
-    assert(codec.encode(out, x))
-    local text = ""
-    for _, piece in ipairs(out:take()) do
-      text = text .. piece:str()
-      piece:release()
-    end
-    out:release()
-    return text
-  end
 
   it("reads a line with either end, without it", function()
     local codec = line.new()

@@ -12,7 +12,6 @@ local check = require("neap.check")
 local put = require("neap.put")
 
 local size_of = put.size_of
-local tostring = tostring
 
 local M = {}
 
@@ -41,18 +40,21 @@ for kind, width in pairs(WIDTHS) do
   end
 end
 
+-- The message of a frame, once all of it is there: n bytes behind a length of `width`.
+local function message_of(view, width, n, all, max, whole)
+  if n > max then return oversized(n, max) end
+  if #view < all then return nil, all end
+  if whole then return view:sub(0, all), all end
+  return view:sub(width, n), all
+end
+
 local function fixed_decoder(kind, max, adjust, whole)
   local width, length_of = WIDTHS[kind], readers[kind]
   return function(view)
-    local here = #view
-    if here < width then return nil, width end
+    if #view < width then return nil, width end
     local n = length_of(view) + adjust
     if n < 0 then return malformed("a length that does not cover its own field") end
-    if n > max then return oversized(n, max) end
-    local all = width + n
-    if here < all then return nil, all end
-    if whole then return view:sub(0, all), all end
-    return view:sub(width, n), all
+    return message_of(view, width, n, width + n, max, whole)
   end
 end
 
@@ -79,11 +81,7 @@ local function varint_decoder(max, whole)
       if width then return malformed(width) end
       return nil, here + 1
     end
-    if n > max then return oversized(n, max) end
-    local all = width + n
-    if here < all then return nil, all end
-    if whole then return view:sub(0, all), all end
-    return view:sub(width, n), all
+    return message_of(view, width, n, width + n, max, whole)
   end
 end
 
@@ -110,12 +108,11 @@ local function netstring_decoder(max, whole)
       if colon then return malformed(colon) end
       return nil, here + 1
     end
-    if n > max then return oversized(n, max) end
     local all = colon + n + 2
-    if here < all then return nil, all end
-    if view:u8(all - 1) ~= 44 then return malformed("a netstring ends with a comma") end
-    if whole then return view:sub(0, all), all end
-    return view:sub(colon + 1, n), all
+    if n <= max and here >= all and view:u8(all - 1) ~= 44 then
+      return malformed("a netstring ends with a comma")
+    end
+    return message_of(view, colon + 1, n, all, max, whole)
   end
 end
 
@@ -189,7 +186,8 @@ function M.new(options)
   elseif kind == "netstring" then
     decode, encode = netstring_decoder(max, given.whole), netstring_encoder(max)
   else
-    check.raise("neap.codec.frame: there is no length " .. tostring(kind))
+    check.raise(("neap.codec.frame: there is no length %s (there are u8, u16be, u16le, u32be, "
+      .. "u32le, u64be, u64le, varint and netstring)"):format(kind))
   end
   if given.whole then encode = put.plain end
   return { decode = decode, encode = encode }

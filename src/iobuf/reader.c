@@ -15,16 +15,6 @@ enum {
 
 const struct neap_slots neap_no_readers = NEAP_SLOTS(struct neap_reader, NEAP_READERS_MAX);
 
-struct neap_reader *neap_reader_of(uint32_t slot, uint32_t gen)
-{
-    return neap_slots_find(&neap_here.readers, slot, gen);
-}
-
-struct neap_reader *neap_reader_at(uint32_t slot)
-{
-    return neap_slots_at(&neap_here.readers, slot);
-}
-
 static uint32_t unread(const struct neap_reader *r)
 {
     return neap_reader_unread(r);

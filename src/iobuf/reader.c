@@ -40,7 +40,6 @@ int neap_reader_create(uint32_t pool_slot, uint32_t pool_gen, uint32_t max_read,
     struct neap_reader *r = neap_slots_take(&neap_here.readers, &slot);
     if (!r) return NEAP_E_MEMORY;
     neap_pool_keep(pool);
-    r->slot = slot;
     r->pool = pool;
     r->max_read = max_read;
     *handle = (struct neap_handle){slot, r->head.gen};
@@ -239,7 +238,7 @@ int neap_reader_end(uint32_t slot, uint32_t gen, int err)
 {
     struct neap_reader *r = neap_reader_of(slot, gen);
     if (!r) return NEAP_E_STALE;
-    if (r->ending == NEAP_OK) r->ending = err;
+    if (r->ending == NEAP_OK) r->ending = (int16_t)err;
     return NEAP_OK;
 }
 

@@ -864,6 +864,9 @@ void neap_loop_accept(struct neap_loop *loop, bool on);
 /* The loop's clock, in seconds; it never goes back. */
 double neap_loop_now(struct neap_loop *loop);
 
+/* The same as the last wait for the system ended: without a look at the clock. */
+double neap_loop_polled(const struct neap_loop *loop);
+
 /* Let NEAP_READY_TIMER arrive in `seconds`, once; the handle is stale then.
  * own: returns owned (neap_timer_clear).  err: MEMORY. */
 int neap_timer_set(struct neap_loop *loop, double seconds, struct neap_handle *timer);

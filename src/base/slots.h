@@ -23,6 +23,7 @@
 
 #include "base/panic.h"
 
+enum { NEAP_CACHE_LINE = 64 }; /* bytes, on most machines: for items of a hot table */
 enum { NEAP_SLOT_LAST_GEN = UINT32_MAX - 64 }; /* retires here: the last user's renames fit */
 
 struct neap_slot {

@@ -47,10 +47,10 @@ static void join(struct neap_reader *r, uint32_t size)
     r->wait_prev = queue->last;
     r->wait_next = 0;
     if (queue->last)
-        neap_reader_at(queue->last)->wait_next = r->slot;
+        neap_reader_at(queue->last)->wait_next = neap_reader_slot(r);
     else
-        queue->first = r->slot;
-    queue->last = r->slot;
+        queue->first = neap_reader_slot(r);
+    queue->last = neap_reader_slot(r);
     neap_here.realm->waiting_readers++;
     pool->stats.reads_paused++;
 }
@@ -105,7 +105,7 @@ static bool may_use_reserve(const struct neap_reader *r)
     const struct neap_pool *pool = r->pool;
     uint32_t first = pool->waiting[HALF_READ].first;
     return r->fill && r->buf && unread(r) && pool->reserve && !pool->chosen &&
-           (!first || first == r->slot);
+           (!first || first == neap_reader_slot(r));
 }
 
 static void park(struct neap_reader *r)
@@ -113,7 +113,7 @@ static void park(struct neap_reader *r)
     struct neap_pool *pool = r->pool;
     bool alone = r->buf->refs == 1;
     neap_buf_retain(r->buf);
-    pool->chosen = r->slot;
+    pool->chosen = neap_reader_slot(r);
     pool->parked = r->buf;
     pool->parked_at = alone ? 0 : r->end;
     pool->parked_room = r->buf->capacity - pool->parked_at;
@@ -132,7 +132,7 @@ static int take_reserve(struct neap_reader *r, struct neap_buf **buf)
 
 static void unpark(struct neap_reader *r)
 {
-    neap_assert(r->pool->chosen == r->slot, "the chosen reader has the reserve");
+    neap_assert(r->pool->chosen == neap_reader_slot(r), "the chosen reader has the reserve");
     r->chosen = false;
     r->pool->chosen = 0;
     r->pool->parked = NULL;
@@ -172,7 +172,7 @@ int neap_account_open(struct neap_reader *r, uint64_t limit)
     struct neap_account *account = neap_slots_take(&neap_here.realm->accounts, &slot);
     if (!account) return NEAP_E_MEMORY;
     account->limit = limit;
-    account->reader = r->slot;
+    account->reader = neap_reader_slot(r);
     r->account = slot;
     return NEAP_OK;
 }

@@ -15,16 +15,6 @@ enum {
 
 const struct neap_slots neap_no_readers = NEAP_SLOTS(struct neap_reader, NEAP_READERS_MAX);
 
-struct neap_reader *neap_reader_of(uint32_t slot, uint32_t gen)
-{
-    return neap_slots_find(&neap_here.readers, slot, gen);
-}
-
-struct neap_reader *neap_reader_at(uint32_t slot)
-{
-    return neap_slots_at(&neap_here.readers, slot);
-}
-
 static uint32_t unread(const struct neap_reader *r)
 {
     return neap_reader_unread(r);
@@ -50,7 +40,6 @@ int neap_reader_create(uint32_t pool_slot, uint32_t pool_gen, uint32_t max_read,
     struct neap_reader *r = neap_slots_take(&neap_here.readers, &slot);
     if (!r) return NEAP_E_MEMORY;
     neap_pool_keep(pool);
-    r->slot = slot;
     r->pool = pool;
     r->max_read = max_read;
     *handle = (struct neap_handle){slot, r->head.gen};
@@ -249,7 +238,7 @@ int neap_reader_end(uint32_t slot, uint32_t gen, int err)
 {
     struct neap_reader *r = neap_reader_of(slot, gen);
     if (!r) return NEAP_E_STALE;
-    if (r->ending == NEAP_OK) r->ending = err;
+    if (r->ending == NEAP_OK) r->ending = (int16_t)err;
     return NEAP_OK;
 }
 

@@ -25,26 +25,25 @@ struct neap_reader;
 typedef int neap_reader_fill(struct neap_reader *r, uint32_t want);
 
 struct neap_reader {
-    struct neap_slot head;
-    uint32_t slot;
-    bool busy : 1;      /* private: the next buf is a large one */
-    bool waiting : 1;   /* private to pause.c, with the next four: in a queue for memory, … */
-    bool half_read : 1; /* … that of those with unread bytes */
-    bool tried : 1;     /* … and has tried since it was woken */
-    bool chosen : 1;    /* it has its pool's reserve */
+    struct neap_slot head; /* which has its slot, too */
+    bool busy : 1;         /* private: the next buf is a large one */
+    bool waiting : 1;      /* private to pause.c, with the next four: in a queue for memory, … */
+    bool half_read : 1;    /* … that of those with unread bytes */
+    bool tried : 1;        /* … and has tried since it was woken */
+    bool chosen : 1;       /* it has its pool's reserve */
     bool waits_for_account : 1; /* its own slices must go first */
-    struct neap_pool *pool;     /* kept open; NULL once closed */
-    struct neap_buf *buf;       /* NULL while nothing is unread and nobody fills it */
+    int16_t ending;             /* why nothing more will come; NEAP_OK: it may */
+    uint32_t max_read;
+    struct neap_pool *pool; /* kept open; NULL once closed */
+    struct neap_buf *buf;   /* NULL while nothing is unread and nobody fills it */
     uint32_t start;
     uint32_t end;
-    uint32_t max_read;
     uint32_t taken_at;      /* private: the epoch since which no unread byte was taken */
-    uint64_t searched_for;  /* private: the delimiter of the last search, if it was short */
-    uint32_t searched;      /* private: unread bytes that search has seen, without finding it */
     uint32_t epoch;         /* moves on with every read, peek and skip: views of before are stale */
     neap_reader_fill *fill; /* rw; NULL: somebody else fills it */
     void *source;           /* rw; what `fill` reads from */
-    int ending;             /* why nothing more will come; NEAP_OK: it may */
+    uint64_t searched_for;  /* private: the delimiter of the last search, if it was short */
+    uint32_t searched;      /* private: unread bytes that search has seen, without finding it */
     uint32_t account;       /* private to pause.c, to the end: slot; 0: no limit of its own */
     uint32_t needs;         /* bytes of the buf that it waits for */
     uint32_t ticket;        /* its place in the queue, and its neighbours there */
@@ -57,8 +56,20 @@ static inline bool neap_reader_paused(const struct neap_reader *r)
     return r->waiting || r->waits_for_account;
 }
 
-struct neap_reader *neap_reader_of(uint32_t slot, uint32_t gen);
-struct neap_reader *neap_reader_at(uint32_t slot);
+static inline struct neap_reader *neap_reader_of(uint32_t slot, uint32_t gen)
+{
+    return neap_slots_find(&neap_here.readers, slot, gen);
+}
+
+static inline struct neap_reader *neap_reader_at(uint32_t slot)
+{
+    return neap_slots_at(&neap_here.readers, slot);
+}
+
+static inline uint32_t neap_reader_slot(const struct neap_reader *r)
+{
+    return r->head.next;
+}
 
 static inline uint32_t neap_reader_unread(const struct neap_reader *r)
 {

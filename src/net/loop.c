@@ -27,7 +27,6 @@ enum {
     FLUSH_STREAMS = NEAP_TINY(64, 2),    /* with something queued, and … */
     FLUSH_BYTES = NEAP_TINY(65536, 128), /* … bytes queued: a flush interrupts the turn */
     BATCH_STREAMS = NEAP_TINY(4, 2),     /* with something queued: fewer gain nothing by a batch */
-    CACHE_LINE = 64,                     /* bytes, as nearly everywhere */
     DECAY_STEP_BYTES = 4 << 20,          /* given back in one turn: well under a millisecond */
 };
 static const double decay_idle_seconds = 1;  /* between looks at pools that had nothing free */
@@ -68,9 +67,11 @@ static double now_of(const struct neap_loop *loop)
     return loop->frozen ? loop->frozen_at : monotonic() + loop->ahead;
 }
 
-uint32_t neap_loop_ticks(const struct neap_loop *loop)
+/* The clock is looked at once for all that happens until the next poll. */
+static void set_polled(struct neap_loop *loop, double now)
 {
-    return (uint32_t)(uint64_t)((loop->polled_at + slack_seconds) * NEAP_TICKS_PER_SECOND);
+    loop->polled_at = now;
+    loop->ticks = (uint32_t)(uint64_t)((now + slack_seconds) * NEAP_TICKS_PER_SECOND);
 }
 
 /* ---- lists ---- */
@@ -170,12 +171,12 @@ static struct neap_stream *stream_near(struct neap_link *link)
 static void fetch_ahead(struct neap_loop *loop)
 {
     struct neap_link *next = loop->marks.next->next, *then = next->next;
-    for (size_t at = 0; at < offsetof(struct neap_stream, linger); at += CACHE_LINE)
+    for (size_t at = 0; at < offsetof(struct neap_stream, linger); at += NEAP_CACHE_LINE)
         __builtin_prefetch((const char *)stream_near(then) + at);
     if (next == &loop->marks) return;
     if (neap_owner_of(next, struct neap_mark, link)->what != NEAP_READY_READ) return;
     const struct neap_reader *reader = stream_near(next)->reader;
-    for (size_t at = 0; at < sizeof *reader; at += CACHE_LINE)
+    for (size_t at = 0; at < sizeof *reader; at += NEAP_CACHE_LINE)
         __builtin_prefetch((const char *)reader + at);
 }
 
@@ -238,7 +239,8 @@ static void schedule(struct neap_loop *loop)
 
 static void ring_due(struct neap_loop *loop)
 {
-    double now = loop->polled_at = now_of(loop);
+    double now = now_of(loop);
+    set_polled(loop, now);
     struct neap_alarm *first;
     while ((first = first_alarm(loop)) && first->due <= now) {
         take_out(&first->link);
@@ -369,7 +371,8 @@ void neap_clock_freeze(struct neap_loop *loop)
     if (loop->frozen) return;
     double now = now_of(loop);
     double ticks = (double)(uint64_t)(now * NEAP_TICKS_PER_SECOND) + 1;
-    loop->frozen_at = loop->polled_at = ticks / NEAP_TICKS_PER_SECOND;
+    loop->frozen_at = ticks / NEAP_TICKS_PER_SECOND;
+    set_polled(loop, loop->frozen_at);
     loop->frozen = true;
     struct neap_timer *t;
     for (uint32_t slot = 1; (t = next_timer(loop, &slot)); slot++)
@@ -407,7 +410,7 @@ static double next_due(const struct neap_loop *loop, double until)
 static void move_to(struct neap_loop *loop, double time)
 {
     if (time > loop->frozen_at) loop->frozen_at = time;
-    loop->polled_at = loop->frozen_at;
+    set_polled(loop, loop->frozen_at);
 }
 
 bool neap_clock_advance(struct neap_loop *loop, double until)
@@ -569,7 +572,7 @@ struct neap_loop *neap_loop_create(void)
     list_init(&loop->alarms);
     init_timers(loop, timers);
     loop->ring = neap_ring_open();
-    loop->polled_at = monotonic();
+    set_polled(loop, monotonic());
     loop->idle_next = UINT32_MAX;
     loop->next = loops;
     loops = loop;
@@ -639,7 +642,7 @@ int neap_loop_poll(struct neap_loop *loop, double timeout)
     /* not if it was the look itself that ended the poll */
     if (neap_guard.asleep && (now || loop->mark_count)) neap_guard_wake();
     ev_timer_stop(loop->ev, timer);
-    loop->polled_at = now_of(loop);
+    set_polled(loop, now_of(loop));
     if (!poll_errno) return (int)loop->mark_count;
     nanosleep(&failed_poll_pause, NULL);
     return NEAP_E_SYSTEM - poll_errno;
@@ -648,6 +651,11 @@ int neap_loop_poll(struct neap_loop *loop, double timeout)
 double neap_loop_now(struct neap_loop *loop)
 {
     return now_of(loop);
+}
+
+double neap_loop_polled(const struct neap_loop *loop)
+{
+    return loop->polled_at;
 }
 
 int neap_loop_pending(struct neap_loop *loop)

@@ -61,7 +61,8 @@ struct neap_loop {
     bool frozen;        /* private: the clock stands, at frozen_at */
     double frozen_at;   /* private */
     double ahead;       /* private: of the system's clock, since it was moved */
-    double polled_at;   /* private: the clock when the last poll ended */
+    double polled_at;   /* private: the clock when the last poll ended, or alarms rang, and … */
+    uint32_t ticks;     /* private: … the same for neap_loop_ticks() */
     double decay_at;    /* private: the clock when pools are looked at next */
     void *timers;       /* private to loop.c */
 };
@@ -86,7 +87,10 @@ void neap_alarm_clear(struct neap_loop *loop, struct neap_alarm *alarm);
 double neap_alarm_left(const struct neap_loop *loop, const struct neap_alarm *alarm);
 
 /* The loop's clock when the last poll ended, or alarms rang; differences are right across its overflow. */
-uint32_t neap_loop_ticks(const struct neap_loop *loop);
+static inline uint32_t neap_loop_ticks(const struct neap_loop *loop)
+{
+    return loop->ticks;
+}
 
 /* Find a member's owner. */
 #define neap_owner_of(pointer, type, member) ((type *)((char *)(pointer)-offsetof(type, member)))

@@ -72,11 +72,11 @@ static void end(struct neap_stream *s)
     neap_mark_clear(s->loop, &s->mark);
     neap_chore_clear(&s->flush);
     neap_alarm_clear(s->loop, &s->linger);
-    if (s->reader) neap_reader_release(s->reader->slot, s->reader->head.gen);
+    if (s->reader) neap_reader_release(neap_reader_slot(s->reader), s->reader->head.gen);
     neap_pool_unkeep(s->writer.pool);
     neap_socket_close(s->fd);
     struct neap_handle listener = s->listener;
-    neap_slots_give(&neap_streams, s->slot);
+    neap_slots_give(&neap_streams, s->head.next);
     neap_listener_left(listener);
 }
 
@@ -300,7 +300,7 @@ static int read_ended(struct neap_stream *s, int why)
 {
     s->ended = true;
     watch_for(s, NEAP_WATCH_READ, false);
-    return neap_reader_end(s->reader->slot, s->reader->head.gen, why);
+    return neap_reader_end(neap_reader_slot(s->reader), s->reader->head.gen, why);
 }
 
 /* The pool is full: the bytes stay with the system, and the peer feels it. */
@@ -380,7 +380,7 @@ static struct neap_stream *take_stream(struct neap_pool *pool,
         neap_reader_release(reader->slot, reader->gen);
         return NULL;
     }
-    s->slot = slot;
+    s->mark.slot = slot;
     s->reader = r;
     s->reader->fill = fill;
     s->reader->source = s;
@@ -405,14 +405,13 @@ int neap_stream_adopt(struct neap_loop *loop, struct neap_pool *pool,
     s->writer.pool = pool;
     s->peer = arrival->peer;
     s->listener = arrival->listener;
-    s->mark.slot = s->slot;
     loop->run_chore = on_flush;
     s->linger.ring = on_reserve_end;
     s->connect_result = arrival->connecting ? NEAP_E_AGAIN : NEAP_OK;
     neap_watch_init(&s->watch, s->fd, on_ready);
     if (arrival->connecting) watch_for(s, NEAP_WATCH_WRITE, true);
     neap_idle_watch(s, options->idle_timeout);
-    connection->stream = (struct neap_handle){s->slot, s->head.gen};
+    connection->stream = (struct neap_handle){s->mark.slot, s->head.gen};
     return NEAP_OK;
 }
 
@@ -428,10 +427,11 @@ int neap_stream_close(uint32_t slot, uint32_t gen)
     if (!s) return NEAP_E_STALE;
     neap_slots_rename(&s->head);
     neap_mark_clear(s->loop, &s->mark);
-    neap_reader_release(s->reader->slot, s->reader->head.gen);
+    neap_reader_release(neap_reader_slot(s->reader), s->reader->head.gen);
     s->reader = NULL;
     s->closing = s->shutdown = true;
     s->wants_low = false;
+    s->discarded = 0;
     s->linger.ring = on_linger_end;
     neap_alarm_clear(s->loop, &s->linger);
     settle_pending(s);

@@ -11,13 +11,12 @@
 /* What every message touches stands in front, in as few cache lines as it takes: with thousands of
  * connections none of it is in the cache. */
 struct neap_stream {
-    struct neap_slot head;
-    uint32_t slot;
+    /* the first line */
+    struct neap_slot head; /* which has its slot, too */
     int fd;
+    uint32_t active_at; /* the loop's clock, in ticks, when bytes came or went last */
     struct neap_loop *loop;
     struct neap_reader *reader; /* NULL once the script has closed */
-    uint32_t active_at;         /* the loop's clock, in ticks, when bytes came or went last */
-    uint32_t low_bytes;         /* a writer waits until no more than this is queued */
     int16_t connect_result;     /* AGAIN while connecting */
     int16_t write_result;       /* why writing is over; OK: it is not */
     int16_t broken;             /* what an end that read(2) reports really is; OK: an end */
@@ -32,19 +31,30 @@ struct neap_stream {
     bool wants_low : 1;  /* a writer waits for a shorter queue */
     bool wants_room : 1; /* and this one until the system takes more past the queue */
     bool refused : 1;    /* the system would not watch it, and has told nothing since */
+    struct neap_mark mark;
+    /* the second */
+    struct neap_watch watch;
     uint64_t read_bytes;
     uint64_t written_bytes;
+    /* the third: what is queued, if anything is */
     struct neap_writer writer; /* its pool is kept open */
-    struct neap_mark mark;
     struct neap_chore flush;
-    struct neap_watch watch;
+    union {
+        uint32_t low_bytes; /* a writer waits until no more than this is queued */
+        uint32_t discarded; /* bytes read and dropped while closing */
+    };
+    uint32_t born_at; /* in ticks */
+    /* the last */
     struct neap_alarm linger;
     struct neap_handle listener; /* that accepted it, or none */
     struct neap_address peer;
-    uint32_t born_at;    /* in ticks */
     uint32_t idle_ticks; /* without traffic, after which it fails; 0: never */
-    uint32_t discarded;  /* bytes read and dropped while closing */
-};
+} __attribute__((aligned(NEAP_CACHE_LINE)));
+
+_Static_assert(offsetof(struct neap_stream, watch) == NEAP_CACHE_LINE &&
+                   offsetof(struct neap_stream, writer) == 2 * NEAP_CACHE_LINE &&
+                   sizeof(struct neap_stream) == 4 * NEAP_CACHE_LINE,
+               "a stream is laid out in lines of the cache");
 
 extern struct neap_slots neap_streams;
 

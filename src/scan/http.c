@@ -5,8 +5,8 @@
 enum {
     EMPTY_LINES = 2, /* before a head */
     /* characters of a name, and others that a target may have */
-    NAME = NEAP_HTTP_TOKEN | NEAP_HTTP_TARGET | NEAP_HTTP_TEXT | NEAP_HTTP_HOST,
-    SIGN = NEAP_HTTP_TARGET | NEAP_HTTP_TEXT,
+    NAME = NEAP_HTTP_TOKEN | NEAP_HTTP_TARGET | NEAP_HTTP_PATH | NEAP_HTTP_TEXT | NEAP_HTTP_HOST,
+    SIGN = NEAP_HTTP_TARGET | NEAP_HTTP_PATH | NEAP_HTTP_TEXT,
 };
 
 const uint8_t neap_http_kinds[256] = {
@@ -18,7 +18,7 @@ const uint8_t neap_http_kinds[256] = {
     ['a' ... 'z'] = NAME,
     ['!'] = NAME,
     ['$'] = NAME,
-    ['%'] = NAME,
+    ['%'] = NAME & ~NEAP_HTTP_HOST,
     ['&'] = NAME,
     ['\''] = NAME,
     ['*'] = NAME,
@@ -41,7 +41,7 @@ const uint8_t neap_http_kinds[256] = {
     [':'] = SIGN,
     ['<'] = SIGN,
     ['>'] = SIGN,
-    ['?'] = SIGN,
+    ['?'] = SIGN & ~NEAP_HTTP_PATH,
     ['@'] = SIGN,
     ['['] = SIGN,
     ['\\'] = SIGN,
@@ -54,8 +54,7 @@ const uint8_t neap_http_kinds[256] = {
 
 static uint32_t skip(const struct neap_http_scan *s, uint32_t at, int kind)
 {
-    while (at < s->size && neap_http_is(s->in[at], kind)) at++;
-    return at;
+    return (uint32_t)(neap_http_skip(s->in + at, s->in + s->size, kind) - s->in);
 }
 
 static uint32_t skip_spaces(const struct neap_http_scan *s, uint32_t at)
@@ -200,7 +199,8 @@ static int target(struct neap_http_scan *s)
 {
     struct neap_http_head *head = s->head;
     head->target_at = s->at;
-    s->at = skip(s, s->at, NEAP_HTTP_TARGET);
+    s->mark = skip(s, s->at, NEAP_HTTP_PATH);
+    s->at = skip(s, s->mark, NEAP_HTTP_TARGET);
     head->target_size = s->at - head->target_at;
     bool none = !head->target_size && s->at < s->size;
     return none ? neap_http_wrong(s, NEAP_HTTP_TARGET_FORM) : one_space(s, NEAP_HTTP_TARGET_FORM);
@@ -308,7 +308,7 @@ static int fields(struct neap_http_scan *s, enum neap_http_kind kind)
 
 int neap_http_scan(const char *bytes, uint32_t size, int kind, struct neap_http_head *head)
 {
-    struct neap_http_scan s = {(const uint8_t *)bytes, size, 0, head};
+    struct neap_http_scan s = {(const uint8_t *)bytes, size, 0, 0, head};
     memset(head, 0, offsetof(struct neap_http_head, name_at));
     head->length = -1;
     int result = NEAP_OK;
@@ -333,12 +333,12 @@ int neap_http_find(const char *bytes, uint32_t size, const struct neap_http_head
 
 bool neap_http_is_token(const char *bytes, uint32_t size)
 {
-    struct neap_http_scan s = {(const uint8_t *)bytes, size, 0, NULL};
+    struct neap_http_scan s = {(const uint8_t *)bytes, size, 0, 0, NULL};
     return size && skip(&s, 0, NEAP_HTTP_TOKEN) == size;
 }
 
 bool neap_http_is_text(const char *bytes, uint32_t size)
 {
-    struct neap_http_scan s = {(const uint8_t *)bytes, size, 0, NULL};
+    struct neap_http_scan s = {(const uint8_t *)bytes, size, 0, 0, NULL};
     return skip_text(&s, 0) == size;
 }

@@ -22,7 +22,8 @@ enum neap_http_character {
     NEAP_HTTP_TARGET = 2, /* of a request's target */
     NEAP_HTTP_TEXT = 4,   /* of a value: visible, white space, or above 127 */
     NEAP_HTTP_DIGIT = 8,
-    NEAP_HTTP_HOST = 16, /* of a host's name */
+    NEAP_HTTP_HOST = 16, /* of a host's name, but for "%" */
+    NEAP_HTTP_PATH = 32, /* of a target, but for "?" */
 };
 
 extern const uint8_t neap_http_kinds[256];
@@ -30,6 +31,13 @@ extern const uint8_t neap_http_kinds[256];
 static inline bool neap_http_is(uint8_t byte, int kind)
 {
     return neap_http_kinds[byte] & kind;
+}
+
+/* Where a run of such characters ends. */
+static inline const uint8_t *neap_http_skip(const uint8_t *at, const uint8_t *end, int kind)
+{
+    while (at < end && neap_http_is(*at, kind)) at++;
+    return at;
 }
 
 static inline bool neap_http_is_space(uint8_t byte)
@@ -41,7 +49,8 @@ static inline bool neap_http_is_space(uint8_t byte)
 struct neap_http_scan {
     const uint8_t *in;
     uint32_t size;
-    uint32_t at; /* how far it got */
+    uint32_t at;   /* how far it got */
+    uint32_t mark; /* where the target's first "?" is, or its end */
     struct neap_http_head *head;
 };
 

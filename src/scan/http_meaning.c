@@ -3,17 +3,33 @@
 
 #include "scan/http.h"
 
-/* Is it this word of small letters, digits, "-", ":" and "/"? Besides large letters only control
- * characters could pass for these, and they are in no name, value or target. */
-static inline bool is_word(const uint8_t *in, uint32_t size, const char *word, uint32_t word_size)
+/* Up to eight bytes, which are the same but for their case. */
+static inline bool same_part(const uint8_t *in, const char *word, uint32_t size)
 {
-    if (size != word_size) return false;
-    for (uint32_t i = 0; i < size; i++)
-        if ((in[i] | 0x20) != word[i]) return false;
-    return true;
+    uint64_t a = 0, b = 0, small = 0;
+    memcpy(&a, in, size);
+    memcpy(&b, word, size);
+    memset(&small, 0x20, size);
+    return (a | small) == b;
 }
 
-#define IS(in, size, word) is_word(in, size, word, sizeof(word) - 1)
+/* Is it this word of small letters, digits, "-", ":" and "/"? Besides large letters only control
+ * characters could pass for these, and they are in no name, value or target. Its size is known where
+ * this is compiled, so that a few comparisons are left. */
+static inline __attribute__((always_inline)) bool is_word(const uint8_t *in, uint32_t size,
+                                                          const char *word, uint32_t word_size)
+{
+    uint32_t part = word_size < 8 ? word_size : 8, last = word_size - part;
+    if (size != word_size || !same_part(in, word, part)) return false;
+    if (last > 8 && !same_part(in + 8, word + 8, 8)) return false;
+    return !last || same_part(in + last, word + last, part);
+}
+
+#define IS(in, size, word)                                                                         \
+    ({                                                                                             \
+        _Static_assert(sizeof(word) <= 25, "three parts");                                         \
+        is_word(in, size, word, sizeof(word) - 1);                                                 \
+    })
 
 static uint8_t small(uint8_t byte)
 {
@@ -32,9 +48,7 @@ bool neap_http_same(const uint8_t *in, uint32_t size, const char *word, uint32_t
 
 static bool all(const uint8_t *in, uint32_t size, int kind)
 {
-    for (uint32_t i = 0; i < size; i++)
-        if (!neap_http_is(in[i], kind)) return false;
-    return true;
+    return neap_http_skip(in, in + size, kind) == in + size;
 }
 
 /* "[::1]": the bytes of a literal, its brackets included. 0: it is none. */
@@ -43,24 +57,22 @@ static uint32_t literal_size(const uint8_t *in, uint32_t size)
     const uint8_t *end = memchr(in, ']', size);
     if (!end || end == in + 1) return 0;
     for (const uint8_t *at = in + 1; at < end; at++)
-        if (*at != ':' && !neap_http_is(*at, NEAP_HTTP_HOST)) return 0;
+        if (*at != ':' && *at != '%' && !neap_http_is(*at, NEAP_HTTP_HOST)) return 0;
     return (uint32_t)(end - in) + 1;
 }
 
 /* "%41" stands here. */
-static bool is_escape(const uint8_t *in, uint32_t size)
+static bool is_escape(const uint8_t *in, const uint8_t *end)
 {
-    return size > 2 && isxdigit(in[1]) && isxdigit(in[2]);
+    return end - in > 2 && in[0] == '%' && isxdigit(in[1]) && isxdigit(in[2]);
 }
 
 static uint32_t host_size(const uint8_t *in, uint32_t size)
 {
     if (size && in[0] == '[') return literal_size(in, size);
-    uint32_t n = 0;
-    while (n < size && neap_http_is(in[n], NEAP_HTTP_HOST) &&
-           (in[n] != '%' || is_escape(in + n, size - n)))
-        n++;
-    return n;
+    const uint8_t *end = in + size, *at = neap_http_skip(in, end, NEAP_HTTP_HOST);
+    while (is_escape(at, end)) at = neap_http_skip(at + 3, end, NEAP_HTTP_HOST);
+    return (uint32_t)(at - in);
 }
 
 /* A host, and a port if there is one. No user: that has no place here (RFC 9110, 4.2.4). */
@@ -90,12 +102,11 @@ static int host(struct neap_http_scan *s, const uint8_t *value, uint32_t size)
 static void set_path(struct neap_http_scan *s, uint32_t from, uint32_t to)
 {
     struct neap_http_head *head = s->head;
-    const uint8_t *mark = memchr(s->in + from, '?', to - from);
-    uint32_t end = mark ? (uint32_t)(mark - s->in) : to;
+    bool query = s->mark < to;
     head->path_at = from;
-    head->path_size = end - from;
-    head->query_at = mark ? end + 1 : 0;
-    head->query_size = mark ? to - end - 1 : 0;
+    head->path_size = s->mark - from;
+    head->query_at = query ? s->mark + 1 : 0;
+    head->query_size = query ? to - s->mark - 1 : 0;
 }
 
 /* The bytes of "http://" or "https://". 0: it is neither. */

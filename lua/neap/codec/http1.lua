@@ -353,12 +353,9 @@ local function scan(view, kind, most, what)
   return malformed(what, head.wrong, head.wrong_at)
 end
 
-local methods = {
-  [C.NEAP_HTTP_GET] = "GET", [C.NEAP_HTTP_HEAD] = "HEAD", [C.NEAP_HTTP_POST] = "POST",
-  [C.NEAP_HTTP_PUT] = "PUT", [C.NEAP_HTTP_DELETE] = "DELETE", [C.NEAP_HTTP_PATCH] = "PATCH",
-  [C.NEAP_HTTP_OPTIONS] = "OPTIONS", [C.NEAP_HTTP_CONNECT] = "CONNECT",
-  [C.NEAP_HTTP_TRACE] = "TRACE",
-}
+-- By enum neap_http_method, in its order: a list is looked up with fewer instructions.
+local methods = { "GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "CONNECT", "TRACE" }
+assert(methods[tonumber(C.NEAP_HTTP_TRACE)] == "TRACE")
 
 local function request_framing(flags, length)
   if band(flags, CHUNKED) ~= 0 then return "chunked" end

@@ -26,7 +26,7 @@ local text_module = require("neap.http.text")
 
 local METHOD, CONN, SETTINGS, BODY = request_module.METHOD, request_module.CONN,
   request_module.SETTINGS, request_module.BODY
-local is_plain = http1.is_plain
+local is_plain, put_plain, put_list = http1.is_plain, response.put_plain, response.put_list
 local type, pairs, tostring, pcall, xpcall = type, pairs, tostring, pcall, xpcall
 
 local M = {
@@ -255,7 +255,8 @@ local function handler_of(settings, handler)
   local methods, logs = settings.methods, settings.log ~= nil
   return function(request, conn)
     request[CONN], request[SETTINGS] = conn, settings
-    if not methods[request[METHOD]] or request.expects_other then
+    local plain = is_plain(request)
+    if not methods[request[METHOD]] or (not plain and request.expects_other) then
       local status = request.expects_other and 417 or 501
       count(settings, tostring(status))
       local refusal = response.problem(status)
@@ -264,7 +265,7 @@ local function handler_of(settings, handler)
     end
     if logs then access.begin(request) end
     local ok, answer, text, name = xpcall(handler, on_error, request)
-    if ok and type(answer) == "string" and not logs and is_plain(request) and not request[BODY] then
+    if ok and type(answer) == "string" and plain and not logs and not request[BODY] then
       return answer
     end
     return finish(request, conn, ok, answer, text, name)
@@ -273,8 +274,8 @@ end
 
 -- A string is the body of a plain text; all else has its head already.
 local function encode(conn, x)
-  if type(x) == "string" then return response.put_plain(conn, x) end
-  return response.put_list(conn, x)
+  if type(x) == "string" then return put_plain(conn, x) end
+  return put_list(conn, x)
 end
 
 local statuses = { timeout = 408, oversized = 431, malformed = 400, error = 500 }

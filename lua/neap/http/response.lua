@@ -63,9 +63,11 @@ end
 
 local date_text, date_until = "", -1
 
+local loop = task.loop
+
 --- "Date: …", made anew a few times a second.
-function M.date_line()
-  local now = C.neap_loop_now(task.loop)
+local function date_line()
+  local now = C.neap_loop_polled(loop)
   if now >= date_until then
     date_text = "Date: " .. text_module.date(os.time()) .. "\r\n"
     date_until = now + DATE_S
@@ -73,11 +75,13 @@ function M.date_line()
   return date_text
 end
 
+M.date_line = date_line
+
 local plain_head, plain_date = "", nil
 
 -- The head of a plain text, up to its length.
 local function head_of_plain()
-  local date = M.date_line()
+  local date = date_line()
   if date ~= plain_date then
     plain_date = date
     plain_head = http1.status_line(200) .. date .. "Content-Type: " .. TEXT
@@ -102,7 +106,7 @@ end
 --- The head of an answer, without what marks its body off.
 --- @return string head, string|nil length that its headers give
 function M.head(answer)
-  local parts, n, length = { http1.status_line(answer.status or 200), M.date_line() }, 2, nil
+  local parts, n, length = { http1.status_line(answer.status or 200), date_line() }, 2, nil
   local has_type = false
   check_headers(answer.headers, "http: the answer")
   for name, value in pairs(answer.headers or {}) do

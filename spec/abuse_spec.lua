@@ -71,7 +71,7 @@ describe("a script that means no good", function()
     assert.equal("done\n", run.out)
   end)
 
-  it("releases a slice in a finalizer that runs while its bytes are copied", function()
+  it("releases a slice in a finalizer that runs while its bytes are copied #pace", function()
     local run = helper.script([[
       jit.off()
       local neap = require("neap")

@@ -122,7 +122,7 @@ describe("forgotten slices", function()
     end
   end)
 
-  it("E1 are the only ones: what is released, or written, lets the collector take no step",
+  it("E1 are the only ones: what is released, or written, lets the collector take no step #pace",
     function()
       for _, jit in ipairs { "", "jit.off() " } do
         local counts = run(jit .. served:format("body:release()"))
@@ -136,7 +136,7 @@ describe("forgotten slices", function()
       assert.equal(0, counts.steps)
     end)
 
-  it("E2 do not make the collector run for what is kept: the room grows with it", function()
+  it("E2 do not make the collector run for what is kept: the room grows with it #pace", function()
     local counts = run([[
       local allocator, kept = home:allocator(), {}
       for i = 1, 200 do kept[i] = allocator:alloc(1048576) end

@@ -122,7 +122,7 @@ describe("docs/testing-your-protocol.md", function()
   helper.watch(before_each, after_each)
 
   it("prints what it says when its files are written and its commands run"
-    .. " #neighbours #sizes", function()
+    .. " #neighbours #sizes #pace", function()
     assert.equal(2, follow("docs/testing-your-protocol.md"))
   end)
 end)
@@ -130,7 +130,7 @@ end)
 describe("docs/leaks.md", function()
   helper.watch(before_each, after_each)
 
-  it("prints what it says when its files are written and its commands run", function()
+  it("prints what it says when its files are written and its commands run #pace", function()
     assert.equal(4, follow("docs/leaks.md"))
   end)
 end)

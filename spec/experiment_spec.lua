@@ -22,7 +22,7 @@ describe("the experiment #programs", function()
   helper.watch(before_each, after_each, 200)
 
   it("E1 E3 makes no buf after the first where bodies are released, and asks for no collector"
-    .. " #neighbours",
+    .. " #neighbours #pace",
     function()
       local of = arm("released", 0.02)
       assert.equal(8000, of.requests)

@@ -104,7 +104,7 @@ describe("LuaJIT compiles", function()
     ]], 50000)
   end)
 
-  it("decoding heads of HTTP", function()
+  it("decoding heads of HTTP #pace", function()
     assert_compiles([[
       local http1 = require("neap.codec.http1")
       local text = "GET /a?b HTTP/1.1\r\nHost: x\r\nAccept: */*\r\n\r\n"

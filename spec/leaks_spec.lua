@@ -531,7 +531,7 @@ describe("a slice at touch and all", function()
   end)
 
   it("E2 comes back without a turn, in time, and is found after the level changed"
-    .. " #neighbours", function()
+    .. " #neighbours #sizes", function()
     for _, level in ipairs { "touch", "all" } do
       local result = run(level, [[
         local neap = require("neap")

@@ -164,7 +164,7 @@ describe("the proxy example", function()
     local GROWTH = (sanitized and 16 or 2) * MIB
 
     it("lets 1 GiB wait for a stalled receiver, in flat memory, and loses nothing of it"
-      .. " #neighbours",
+      .. " #neighbours #sizes",
       relayed(A_RESET, function()
         local block = helper.pattern(MIB)
         local sent, failure = 0, nil

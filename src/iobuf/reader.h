@@ -57,7 +57,11 @@ static inline bool neap_reader_paused(const struct neap_reader *r)
     return r->waiting || r->waits_for_account;
 }
 
-struct neap_reader *neap_reader_of(uint32_t slot, uint32_t gen);
+static inline struct neap_reader *neap_reader_of(uint32_t slot, uint32_t gen)
+{
+    return neap_slots_find(&neap_here.readers, slot, gen);
+}
+
 struct neap_reader *neap_reader_at(uint32_t slot);
 
 static inline uint32_t neap_reader_unread(const struct neap_reader *r)

@@ -338,7 +338,7 @@ return {
     "r->buf->unread_from = r->start;", "r->buf->unread_from = r->end;" },
   { "S10", "bytes that were read stay a claim", "src/iobuf/reader.c",
     "    r->taken_at = next_epoch(r);\n    moved(r);", "    r->taken_at = next_epoch(r);" },
-  { "S10", "a kept view is not known as a clone", "src/iobuf/reader.c",
+  { "S10", "a kept view is not known as a clone", "src/iobuf/view.c",
     "neap_slice_mark_clone(s); /* the bytes stay unread", "/* the bytes stay unread" },
   { "S10", "retain gives no second owner", "lua/neap/slice.lua",
     "return made_of(self, clone, code,", "return made_of(self, self, code," },

@@ -51,6 +51,33 @@ describe("and", function()
       assert.is_nil(headers.connection)
     end)
 
+    it("one by one to a client that does not read them yet, and loses no byte", function()
+      local count = 3000 -- of up to 4 KB: more than the system takes
+      local function body_of(i) return ("%d,"):format(i):rep(600 + i % 200) end
+      start(function(request)
+        local i = tonumber(request.query)
+        local body = body_of(i)
+        return i % 2 == 0 and body or http.response(200, body)
+      end)
+      local conn = asking.dial(server.address, "")
+      for i = 1, count do
+        conn:write(get("/?" .. i))
+        helper.turn_until(function() return server:stats().messages == i end)
+        if server:stats().paused_full then break end
+      end
+      local asked = server:stats().messages
+      assert.is_true(server:stats().paused_full == 1, "all were taken by the system")
+      for i = 1, asked do
+        local _, headers = head_of(conn)
+        local n = tonumber(headers["content-length"])
+        assert.equal(#body_of(i), n)
+        local body = assert(conn:read(n))
+        assert.is_true(body:equals(body_of(i)), "the body of " .. i)
+        body:release()
+      end
+      conn:close()
+    end)
+
     it("with strings of any length, one behind the other", function()
       local sizes = { 0, 1, 9, 10, 99, 850, 999, 1000, 1024, 16384, 100000 }
       start(function(request) return ("x"):rep(tonumber(request.query)) end)

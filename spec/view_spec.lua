@@ -254,7 +254,7 @@ describe("a view", function()
     r:close()
   end)
 
-  it("waits for bytes that are not here, and moves them together", function()
+  it("waits for bytes that are not here, and moves them together #pace", function()
     for _, step in ipairs { 1, 7, 1000, 16384 } do
       local bytes = helper.pattern(100000)
       local r = over(bytes, step)

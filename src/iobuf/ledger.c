@@ -8,7 +8,7 @@
 
 enum {
     GROUPS_MAX = 1 << 16,
-    ENDS = 1 << 16, /* ends of slices that are remembered */
+    ENDS = 1 << 16,         /* ends of slices that are remembered */
     SAMPLED_ENDS = 1 << 12, /* … at the level sample: in the second-level cache, not in the third */
 };
 

@@ -230,6 +230,7 @@ $(BUILD)/bench/seed.so: $(BUILD)/obj/bench/preload/seed.o
 
 $(BUILD)/bench/micro_c: $(LIB_OBJS) # what it measures is partly hidden
 $(BUILD)/bench/threads: $(LIB_OBJS)
+$(BUILD)/bench/echo_uring: $(LIB_OBJS)
 
 $(BUILD)/obj/src/host/%.o: private INCLUDES = $(LUAJIT_CFLAGS) $(LIBEDIT_CFLAGS)
 $(BUILD)/obj/installed/%.o: private INCLUDES = $(LUAJIT_CFLAGS) $(LIBEDIT_CFLAGS) -DNEAP_INSTALLED

@@ -49,8 +49,8 @@ end
 
 -- ---- of bench/table ----
 
-local RANK = { "neap", BASE, AGAIN, "C on epoll", "luv", "cqueues", "copas", "tarantool", "node",
-  "go" }
+local RANK = { "neap", BASE, AGAIN, "C on epoll", "C on io_uring", "luv", "cqueues", "copas",
+  "tarantool", "node", "go" }
 
 local function names_in(loads)
   local names = {}

@@ -54,6 +54,15 @@ static inline ssize_t write_some(int fd, const char *bytes, size_t n)
     return sent;
 }
 
+/* own: borrows bytes. Nothing is queued before. */
+static inline void output_queue(struct output *o, const char *bytes, size_t n)
+{
+    o->queued_bytes = n;
+    o->queued_sent = 0;
+    o->queued = allocate(n);
+    memcpy(o->queued, bytes, n);
+}
+
 /* Returns 1 if all n bytes left, 0 if the rest was copied and queued, -1 if the connection is
  * broken. Nothing is queued before. */
 static inline int output_write(struct output *o, int fd, const char *bytes, size_t n)
@@ -61,10 +70,7 @@ static inline int output_write(struct output *o, int fd, const char *bytes, size
     ssize_t sent = write_some(fd, bytes, n);
     if (sent < 0) return -1;
     if ((size_t)sent == n) return 1;
-    o->queued_bytes = n - (size_t)sent;
-    o->queued_sent = 0;
-    o->queued = allocate(o->queued_bytes);
-    memcpy(o->queued, bytes + sent, o->queued_bytes);
+    output_queue(o, bytes + sent, n - (size_t)sent);
     return 0;
 }
 

@@ -58,10 +58,13 @@ start() {
     pid=$!
     started="$pid $started"
     tries=0
-    until address=$(tr -d '\r' <"$log" | sed -n 's|^listening on tcp://\([^[:space:]]*:[0-9]*\)[[:space:]]*$|\1|p') &&
-        [ -n "$address" ]; do
+    while :; do
+        alive=yes # asked first: it may write the line and end in between
+        is_child "$pid" || alive=no
+        address=$(tr -d '\r' <"$log" | sed -n 's|^listening on tcp://\([^[:space:]]*:[0-9]*\)[[:space:]]*$|\1|p')
+        [ -z "$address" ] || break
         tries=$((tries + 1))
-        if [ $tries -gt 300 ] || ! is_child "$pid"; then
+        if [ $tries -gt 300 ] || [ $alive = no ]; then
             cat "$log" >&2
             die "$process: no line 'listening on tcp://…' came (within 30 s, flushed)"
         fi

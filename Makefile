@@ -109,6 +109,7 @@ mode_tiny_flags   = HEADER=build/tiny/tiny/neap.h
 mode-malloc: export LEAVE_OUT = neighbours
 mode-tiny: export LEAVE_OUT = sizes
 mode-collect: export LEAVE_OUT = pace
+mode-collect: export DEADLINE_S = 300
 mode-%:
 	@$(MAKE) $(mode_flags) all tests
 	@LIMIT=$${LIMIT:-1200} $(MAKE) $(mode_flags) test

@@ -30,7 +30,7 @@ describe("sizes that fit badly", function()
     assert.is_true(wasted <= 0.10, wasted)
   end)
 
-  it("W4 waste at most a fifth, whatever the size is, from 256 bytes up", function()
+  it("W4 waste at most a fifth, whatever the size is, from 256 bytes up #pace", function()
     assert.is_true(waste({ 2100 }, 3000) <= 0.20)
     for size = 256, 40000, 97 do
       local wasted = waste({ size }, size < 17000 and 1000 or 100)
@@ -106,7 +106,7 @@ local function use(handle, size, times)
   end
 end
 
-describe("calibration", function()
+describe("calibration #pace", function()
   helper.watch(before_each, after_each)
 
   it("W2 W5 keeps large bufs where most bytes come in them, however rare they are"
@@ -241,7 +241,7 @@ describe("slivers", function()
   end)
 
   -- A look at all of them takes 255 turns here, which is how far a slice once counted.
-  it("W3 move however many slots there are #neighbours #sizes", function()
+  it("W3 move however many slots there are #neighbours #sizes #pace", function()
     local run = helper.script([[
       local neap = require("neap")
       local allocator, all = assert(neap.pool()):allocator(), {}

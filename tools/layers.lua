@@ -21,7 +21,7 @@ local LUA_LAYERS = {
   { name = "codecs", "codec/", never = { network = true, scheduler = true } },
   { name = "servers and clients", rest = true },
   { name = "operations", "ops", "metrics", "guard", "leaks", "profile", "stats", "inspector",
-    "cost", "testing", "process" },
+    "cost", "inventory", "testing", "process" },
   { name = "the whole", "init" },
   { name = "the command", "prompt", "command" },
 }

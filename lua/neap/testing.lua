@@ -13,38 +13,29 @@ local ffi = require("ffi")
 local abi = require("neap.abi")
 local check = require("neap.check")
 local cost = require("neap.cost")
+local inventory = require("neap.inventory")
 local leaks = require("neap.leaks")
 local net = require("neap.net")
 local slice = require("neap.slice")
 local task = require("neap.task")
-local walk = require("neap.walk")
 
 local C = abi.C
 local loop = task.loop
 local M = { pair = net.pair, allocates = cost.allocates, compiles = cost.compiles }
 
 local net_stats = ffi.new("struct neap_net_stats")
-local slice_stats = ffi.new("struct neap_slice_stats")
-local handle = ffi.new("struct neap_handle")
-local room = ffi.new("char[?]", C.NEAP_ADDRESS_BYTES)
 
 -- ---- until nothing happens any more ----
 
 local QUIET_TURNS = 4    -- without traffic, new tasks or connections that end
 local TURNS_AT_MOST = 10000
 
-local started = 0 -- tasks so far
-local tasks = setmetatable({}, { __mode = "k" })
-
-task.on_start(function(made)
-  started = started + 1
-  tasks[made] = started
-end)
-
 local function activity()
   C.neap_net_stats(net_stats)
-  return tonumber(net_stats.read_bytes + net_stats.written_bytes + net_stats.accepted
-    + net_stats.connected) + started, tonumber(net_stats.streams_live + net_stats.listeners_live)
+  local traffic = net_stats.read_bytes + net_stats.written_bytes + net_stats.accepted
+    + net_stats.connected
+  return tonumber(traffic) + inventory.tasks_started(),
+    tonumber(net_stats.streams_live + net_stats.listeners_live)
 end
 
 -- Turns the loop until what was sent has arrived, and whoever waited for it has gone on.
@@ -207,124 +198,6 @@ function Clock:release()
   standing = false
 end
 
--- ---- what a spec leaves behind ----
-
-local function streams(list)
-  local found = C.neap_stream_next(0, handle)
-  while found > 0 do
-    local slot, gen = handle.slot, handle.gen
-    C.neap_stream_peer(slot, gen, room)
-    list[("stream %d:%d"):format(slot, gen)] = "a connection with " .. ffi.string(room)
-      .. (found == 2 and ", which is closing" or "")
-    found = C.neap_stream_next(slot + 1, handle)
-  end
-end
-
-local function listeners(list)
-  local slot = 0
-  while C.neap_listener_next(slot, handle) > 0 do
-    slot = handle.slot
-    C.neap_listener_address(slot, handle.gen, room)
-    list[("listener %d:%d"):format(slot, handle.gen)] = "a listener on " .. ffi.string(room)
-    slot = slot + 1
-  end
-end
-
-local function descriptors(list)
-  local lfs, numbers = require("lfs"), {}
-  for number in lfs.dir("/proc/self/fd") do numbers[#numbers + 1] = number end
-  for _, number in ipairs(numbers) do
-    local target = lfs.symlinkattributes("/proc/self/fd/" .. number, "target")
-    if target then
-      list["descriptor " .. number .. " " .. target] = ("descriptor %s, which is %s"):format(number,
-        target)
-    end
-  end
-end
-
-local function waiting_tasks(list)
-  for waiting, number in pairs(tasks) do
-    local where = waiting ~= task.running() and task.whereabouts(waiting)
-    if where then list["task " .. number] = where end
-  end
-end
-
--- What there is, by a name that nothing else will have.
-local function inventory()
-  local list = {}
-  streams(list)
-  listeners(list)
-  descriptors(list)
-  waiting_tasks(list)
-  return list
-end
-
-local function slices()
-  slice.reclaim()
-  C.neap_slice_stats(slice_stats)
-  local live = tonumber(slice_stats.live)
-  return live, live > 0 and C.neap_slices_bytes() or 0
-end
-
-local function snapshot()
-  local live, bytes = slices()
-  local known = {}
-  for _, s in ipairs(live > 0 and walk.slices() or {}) do known[s.slot] = s.gen end
-  return { things = inventory(), slices = live, bytes = bytes, known = known }
-end
-
--- The lines that made the slices that were not there before, and how many each, in order.
-local function makers(before)
-  local counts, lines = {}, {}
-  for _, s in ipairs(walk.slices()) do
-    if before.known[s.slot] ~= s.gen and s.made_at then
-      counts[s.made_at] = (counts[s.made_at] or 0) + 1
-    end
-  end
-  for made_at, count in pairs(counts) do
-    lines[#lines + 1] = ("\n  %d made at %s"):format(count, made_at)
-  end
-  table.sort(lines)
-  return table.concat(lines)
-end
-
-local function slices_left(before)
-  local live, bytes = slices()
-  if live > before.slices then
-    local count = live - before.slices
-    return ("%d slice%s with %d bytes"):format(count, count == 1 and "" or "s",
-      math.max(0, bytes - before.bytes)) .. makers(before)
-  elseif live < before.slices then
-    return ("%d slices fewer than before"):format(before.slices - live)
-  end
-end
-
--- Lines that tell what is there and was not before, or nil.
-local function left_since(before)
-  local left = { slices_left(before) }
-  for name, what in pairs(inventory()) do
-    if not before.things[name] then left[#left + 1] = what end
-  end
-  if #left == 0 then return nil end
-  table.sort(left)
-  return table.concat(left, "\n")
-end
-
--- Connections may still be closing, and the tasks that served them ending. What was forgotten is
--- not to be collected meanwhile.
-local function left_after_all(before, seconds)
-  collectgarbage("stop")
-  local left = left_since(before)
-  local pause, give_up = 0.001, C.neap_loop_now(loop) + seconds
-  while left and C.neap_loop_now(loop) < give_up do
-    task.sleep(pause)
-    pause = math.min(0.05, pause * 1.2)
-    left = left_since(before)
-  end
-  collectgarbage("restart")
-  return left
-end
-
 -- ---- a deadline for a spec ----
 
 local GRACE_S = 5 -- for a spec that was told to end; the process ends after it
@@ -378,7 +251,7 @@ end
 
 local function where_all_wait(before)
   local lines = {}
-  for name, what in pairs(inventory()) do
+  for name, what in pairs(inventory.things()) do
     if name:find("^task ") and not before.things[name] then lines[#lines + 1] = what end
   end
   table.sort(lines)
@@ -426,7 +299,7 @@ end
 local function begin(given)
   spec_name = unnamed
   task.on_signal(ALARM, deadline_passed)
-  local before = snapshot()
+  local before = inventory.take()
   watches[#watches + 1] = { deadline = given.deadline, task = task.running(), before = before,
     level = leaks.level(given.leaks) }
   watch_deadline(given.deadline)
@@ -441,7 +314,7 @@ local function finish(watch, settle_s)
     .. " did not give control back: the process ends\n")
   local stood = standing
   clock:release()
-  local left = not excused and left_after_all(watch.before, settle_s) or nil
+  local left = not excused and inventory.left_since(watch.before, settle_s) or nil
   leaks.level(watch.level)
   C.neap_watchdog_set(0, 0, "")
   task.on_signal(ALARM, nil)

@@ -115,6 +115,22 @@ void neap_ledger_rename(const struct neap_slice *s);
 /* private to ledger.c: it has got another handle. Returns NEAP_OK or NEAP_HOLD. */
 int neap_ledger_moved(struct neap_slice *s);
 
+/* Private to slice.c and coalesce.c: the buf's list of slices goes on at `slot` behind `prev`, or
+ * begins there if that is 0. */
+static inline void neap_buf_set_next(struct neap_buf *buf, uint32_t prev, uint32_t slot)
+{
+    if (prev)
+        neap_slice_at(prev)->next = slot;
+    else
+        buf->extents = slot;
+}
+
+static inline void neap_slice_leave_list(struct neap_slice *s, struct neap_buf *buf)
+{
+    neap_buf_set_next(buf, s->prev, s->next);
+    if (s->next) neap_slice_at(s->next)->prev = s->prev;
+}
+
 /* The caller becomes the owner: the handle that named it is stale from now on. */
 static inline void neap_slice_own(struct neap_slice *s)
 {

@@ -58,7 +58,7 @@ local function alloc()
 end
 
 -- Of such one in 17 is sampled, unless NEAP_LEAKS says otherwise.
-local function body()
+local function alloc_body()
   local bodies = assert(neap.pool { min_size = BODY_BYTES }):allocator()
   return function(n)
     for _ = 1, n do bodies:alloc(BODY_BYTES):release() end
@@ -294,7 +294,7 @@ end
 ---@type Micro[]
 local micros = {
   { "lua.alloc", "a slice of 64 bytes, allocated and released", 25, alloc },
-  { "lua.body", "a slice of 30,000 bytes, allocated and released", nil, body },
+  { "lua.body", "a slice of 30,000 bytes, allocated and released", nil, alloc_body },
   { "lua.u32be", "u32be of a slice", nil, slice_u32be },
   { "lua.set_u32be", "set_u32be of a slice", nil, set_u32be },
   { "lua.view", "a view of 4 bytes, and its u32be", 10, view },

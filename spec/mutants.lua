@@ -583,7 +583,7 @@ return {
   { "R6", "an error behind bytes is an early end", "src/iobuf/reader.c",
     "if (r->ending == NEAP_E_EOF && unread(r))", "if (r->ending != NEAP_OK && unread(r))" },
   { "R6", "a later end replaces the error", "src/iobuf/reader.c",
-    "if (r->ending == NEAP_OK) r->ending = err;", "r->ending = err;" },
+    "if (r->ending == NEAP_OK) r->ending = (int16_t)err;", "r->ending = (int16_t)err;" },
   { "R6", "short has another name", "lua/neap/reader.lua",
     ", \"short\")", ", \"eof\")" },
   { "R7", "would-block is an end", "src/iobuf/reader.c",

@@ -4,8 +4,8 @@
 --   luajit tools/mutants.lua --record     the same, and write docs/mutants.md
 --
 -- Each worker has a copy of the tree and changes one file of it at a time. A mutant in C is
--- shown to the C tests whose names carry its row, one in Lua to such specs. It must be caught
--- by one of them: a test that fails, crashes or does not come to its end.
+-- shown to the C tests whose names carry its row, one in Lua or in the host to such specs. It must
+-- be caught by one of them: a test that fails, crashes or does not come to its end.
 
 local WORKERS = 2
 local LIMIT_S = 30 -- for one program
@@ -113,7 +113,8 @@ local function try(mutant, tests)
   if all == 0 then return nil, "the row's name selects no test" end
 end
 
-local function build_for(tests)
+local function build_for(mutant, tests)
+  if mutant.half == "Lua" then return run(BUILD .. "all") end
   local programs = {}
   for i, file in ipairs(files_of(tests)) do programs[i] = program_of(file) end
   return run(BUILD .. table.concat(programs, " "))
@@ -125,7 +126,9 @@ local function judge(mutant, tests)
   local _, broken = replaced(whole, mutant.text, mutant.instead)
   put(mutant.file, broken)
   local text, status = "", 0
-  if mutant.half == "C" then text, status = build_for(tests) end
+  if mutant.file:match("%.c$") or mutant.file:match("%.h$") then
+    text, status = build_for(mutant, tests)
+  end
   local caught, problem
   if status == 0 then
     caught, problem = try(mutant, tests)
@@ -133,6 +136,7 @@ local function judge(mutant, tests)
     problem = "does not compile:\n" .. text
   end
   put(mutant.file, whole)
+  if mutant.file:match("^src/host/") then must(BUILD .. "all") end
   return caught, problem
 end
 

@@ -64,12 +64,17 @@ function M.tests()
   return rows
 end
 
+-- Which half's tests look at a file. Of the host only Lua does.
+local function half_of(file)
+  return (file:match("%.lua$") or file:match("^src/host/")) and "Lua" or "C"
+end
+
 --- spec/mutants.lua, with names for its columns.
 function M.mutants()
   local list = {}
   for i, m in ipairs(dofile(MUTANTS)) do
     list[i] = { row = m[1], breaks = m[2], file = m[3], text = m[4], instead = m[5],
-      half = m[3]:match("%.lua$") and "Lua" or "C" }
+      half = half_of(m[3]) }
   end
   return list
 end

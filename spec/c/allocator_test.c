@@ -132,6 +132,9 @@ static void A3_a_buf_begins_anew_when_all_that_was_cut_from_it_is_gone(void **st
     }
     assert_int_equal(pool_stats(pool).bufs_allocated, 2);
     assert_int_equal(pool_stats(pool).bytes_wasted, 15);
+    struct neap_handle larger = slice_alloc(allocator, 91);
+    assert_ptr_not_equal(buf_of(larger), second);
+    slice_end(larger);
     finish();
 }
 

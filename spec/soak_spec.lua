@@ -157,7 +157,8 @@ describe("the echo example, for a while", function()
   local function expect_own(before)
     helper.turn_until(function() return helper.net_stats().streams == before.streams end)
     assert.same(before, own_counters())
-    assert.is_true(done.complete >= CONNECTIONS)
+    assert.is_true(done.complete + done.left >= CONNECTIONS)
+    assert.is_true(done.complete > CONNECTIONS / 2) -- one of eight is left
   end
 
   it("sends every byte back to many clients, and holds nothing afterwards", function()

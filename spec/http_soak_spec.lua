@@ -13,13 +13,15 @@ local task = require("neap.task")
 local C = require("neap.abi").C
 
 local SECONDS = tonumber(os.getenv("SOAK_S")) or 1
+local sanitized = helper.stock_environment():find("LD_PRELOAD", 1, true)
 -- That the memory may grow by, from a third of the time on. In a run that is shorter pools, traces
 -- and the collector still settle (events are so few that its first cycle comes late); one of a
 -- second says nothing.
-local ALLOWED = SECONDS >= 60 and 0.03 or SECONDS >= 10 and 0.25 or nil
+local ALLOWED = sanitized and math.huge or SECONDS >= 60 and 0.03 or SECONDS >= 10 and 0.25
+  or math.huge
+-- On a machine that does much else it may settle later: what leaks grows as much each time.
+local ROUNDS = 3
 local MIB = 1048576
-
-local sanitized = helper.stock_environment():find("LD_PRELOAD", 1, true)
 
 local function now() return C.neap_loop_now(task.loop) end
 
@@ -90,11 +92,11 @@ local loads = {
 local function client(address, number, act, over, counts)
   local conn = assert(neap.connect(address, { timeout = 20 }))
   local turn = 0
-  while now() < over do
+  repeat
     turn = turn + 1
     local answers = act(conn, number, turn) -- others count meanwhile
     counts.answers = counts.answers + answers
-  end
+  until now() >= over
   conn:close()
 end
 
@@ -127,22 +129,26 @@ local function load_server(server, connections, act)
 end
 
 describe("an example of HTTP, for a while:", function()
-  helper.watch(before_each, after_each, SECONDS + 60)
+  helper.watch(before_each, after_each, ROUNDS * SECONDS + 120)
 
   for _, load in ipairs(loads) do
     local name, which, connections, act = unpack(load)
     it(name .. ": its memory is flat, and it holds nothing afterwards", function()
       local directory = helper.temporary_directory()
       helper.file(body, directory .. "/mib.bin")
-      local server = example.start(which, { "tcp://127.0.0.1:0", directory }, SECONDS + 60)
-      local answers, first, last, most = load_server(server, connections, act)
-      assert.equal("", server:finish())
-      print(("soak: %s, %d s: %d answers; resident %.2f MiB after a third, %.2f at the end, "
-        .. "%.2f at most"):format(name, SECONDS, answers, first / MIB, last / MIB, most / MIB))
-      assert.is_true(answers >= connections)
-      if ALLOWED and not sanitized then
-        assert.is_true(last <= first * (1 + ALLOWED), ("it grew by %d bytes"):format(last - first))
+      local server = example.start(which, { "tcp://127.0.0.1:0", directory },
+        ROUNDS * SECONDS + 120)
+      local base, grown
+      for _ = 1, ROUNDS do
+        local answers, first, last, most = load_server(server, connections, act)
+        print(("soak: %s, %d s: %d answers; resident %.2f MiB after a third, %.2f at the end, "
+          .. "%.2f at most"):format(name, SECONDS, answers, first / MIB, last / MIB, most / MIB))
+        assert.is_true(answers >= connections)
+        base, grown = base or first, last - first
+        if grown <= ALLOWED * base then break end
       end
+      assert.equal("", server:finish())
+      assert.is_true(grown <= ALLOWED * base, ("it grew by %d bytes"):format(grown))
     end)
   end
 end)

@@ -184,6 +184,7 @@ describe("a pool at its limit", function()
 
   it("P7 is told to who waited for longer than the connection's timeout #sizes", function()
     local keep, results = {}, {}
+    local clock = testing.clock()
     local served = serve(512 * KIB, function(conn)
       while true do
         local slice, message, name = conn:read(16384)
@@ -196,7 +197,10 @@ describe("a pool at its limit", function()
     end, { timeout = 0.2 })
     local conn = connect(served.address)
     neap.spawn(function() conn:write(("x"):rep(MIB)) end)
+    helper.turn_until(function() return served.look().reads_paused == 1 end)
+    clock:advance(0.3)
     helper.turn_until(function() return #results == 1 end)
+    clock:release()
     assert.equal("limit", results[1][2])
     assert.matches("limit", results[1][1])
     assert.equal(24, #keep)

@@ -229,7 +229,7 @@ describe("a pipe", function()
     end)
 
     it("waits while the pool is full, fails with limit, and loses nothing by that", function()
-      local pool = assert(neap.pool { limit = 512 * KIB })
+      local pool, clock = assert(neap.pool { limit = 512 * KIB }), testing.clock()
       local bytes, result, moved = helper.pattern(32 * KIB), nil, nil
       local listener = assert(neap.listen("tcp://127.0.0.1:0", function(conn)
         result = { conn:pipe_to(to) }
@@ -247,6 +247,9 @@ describe("a pipe", function()
         for _ = 1, 32 do assert(conn:write(bytes)) end
         conn:shutdown()
       end)
+      helper.turn_until(function() return pool:stats().reads_paused == 1 end)
+      clock:advance(0.1)
+      clock:release()
       helper.turn_until(function() return result end)
       assert.same({ "limit", 0 }, { result[3], result[4] })
       helper.turn_until(function() return pool:stats().reads_paused == 1 end)

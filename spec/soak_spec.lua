@@ -129,7 +129,7 @@ end
 -- Opens connections until the time is over.
 local function keep_busy(address, seed, over)
   local random = new_random(seed)
-  while C.neap_loop_now(task.loop) < over do session(address, random) end
+  repeat session(address, random) until C.neap_loop_now(task.loop) >= over
 end
 
 local function soak(address)
@@ -151,18 +151,19 @@ local function own_counters()
 end
 
 describe("the echo example, for a while", function()
-  helper.watch(before_each, after_each, SECONDS + 60)
+  helper.watch(before_each, after_each, SECONDS + 120)
   print(("soak: SOAK_SEED=%d"):format(SEED))
 
   local function expect_own(before)
     helper.turn_until(function() return helper.net_stats().streams == before.streams end)
     assert.same(before, own_counters())
-    assert.is_true(done.complete >= CONNECTIONS)
+    assert.is_true(done.complete + done.left >= CONNECTIONS)
+    assert.is_true(done.complete > CONNECTIONS / 2) -- one of eight is left
   end
 
   it("sends every byte back to many clients, and holds nothing afterwards", function()
     local before = own_counters()
-    local server = example.start("echo", { "tcp://127.0.0.1:0" }, SECONDS + 60)
+    local server = example.start("echo", { "tcp://127.0.0.1:0" }, SECONDS + 120)
     local ok, err = pcall(soak, server.address)
     local said = server:finish()
     if not ok then error(err, 0) end

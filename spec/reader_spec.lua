@@ -199,7 +199,7 @@ describe("reading from a connection", function()
       return size
     end
     size_for(40000) -- does not fit a usual buf, and shows that there is much
-    assert.equal(65536, size_for(40000))
+    assert.is_true(size_for(40000) >= 65536)
     size_for(100)
     assert.is_true(size_for(100) <= 32768)
     finish()

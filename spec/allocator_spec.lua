@@ -159,7 +159,7 @@ describe("an allocator", function()
     allocator:release()
   end)
 
-  it("gives its buf up when it is forgotten #neighbours", function()
+  it("gives its buf up when it is forgotten #neighbours #pace", function()
     local function forget() pool:allocator():alloc(1):release() end
     forget()
     assert.equal(1, pool:stats().bufs_live)

@@ -459,7 +459,7 @@ end
 describe("a channel in random interleavings", function()
   helper.watch(before_each, after_each, 300)
 
-  it("does what a plain model does", function()
+  it("does what a plain model does #pace", function()
     for seed = 1, RUNS do
       math.randomseed(seed)
       one_run(math.random)

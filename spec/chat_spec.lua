@@ -142,7 +142,7 @@ describe("the chat example", function()
       ann:close()
     end)
 
-    it("drops a slow reader, while the others go on #sizes", function()
+    it("drops a slow reader, while the others go on #sizes #pace", function()
       local ann, bob = join("ann"), join("bob")
       assert.equal("* bob joined", read(ann))
       local slow = helper.dial(address)
@@ -171,7 +171,7 @@ describe("the chat example", function()
       leave(ann, bob)
     end)
 
-    it("drops nobody because somebody says much at once", function()
+    it("drops nobody because somebody says much at once #pace", function()
       local talker, listener = join(("t"):rep(20)), join("listener")
       local lines = 8000 -- come with one read, and are 184 KB to tell
       talker:write(("!\n"):rep(lines))

@@ -51,7 +51,7 @@ local ways = {
   ["what was merged"] = [[local s = allocator:copy(text)
     neap.coalesce({ s:split(10), s }, 100000)]],
   ["a buffer"] = "neap.buffer():put(text)",
-  ["what a buffer gave"] = "buffer:put(text):take()",
+  ["what a buffer gave #sizes"] = "buffer:put(text):take()",
   ["an allocator #neighbours #sizes"] =
     "local a = home:allocator() a:copy(text:sub(1, 16000)):release()",
   ["what a reader gave"] = "reader:read(65536)",

@@ -136,6 +136,19 @@ local values_of = {
   end,
 }
 
+-- -e, -l and -j: what they do, with a text that is glued to the letter or is the next word.
+-- Returns the last word that it took, or nil and a complaint.
+local function take_step(line, words, i, letter, text)
+  if text == "" then
+    i = i + 1
+    text = words[i]
+    if not text then return nil, "option -" .. letter .. " needs an argument" end
+  end
+  line.executes = line.executes or letter == "e"
+  line.steps[#line.steps + 1] = steps_of[letter](text)
+  return i
+end
+
 --- @return table|nil line steps, and flags by name; script: the index of the first word that is
 --- no option
 --- @return string|nil complaint
@@ -158,13 +171,9 @@ local function parse(words)
       local form = values_of[name](value)
       if form then return nil, ("write %s%s, not %s"):format(name, form, word) end
     elseif letter then
-      if rest == "" then
-        i = i + 1
-        rest = words[i]
-        if not rest then return nil, "option -" .. letter .. " needs an argument" end
-      end
-      line.executes = line.executes or letter == "e"
-      line.steps[#line.steps + 1] = steps_of[letter](rest)
+      local last, complaint = take_step(line, words, i, letter, rest)
+      if not last then return nil, complaint end
+      i = last
     else
       return nil, "unknown option " .. word
     end

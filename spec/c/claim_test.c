@@ -1,22 +1,8 @@
 /* claim_test.c - who may claim which bytes of a buf: clones, prefixes, detached copies. */
 #include <string.h>
 
-#include "helper.h"
 #include "iobuf/reader.h"
-
-static struct neap_handle pool, allocator;
-
-static void start(uint32_t reserve)
-{
-    pool = pool_make(0);
-    allocator = allocator_make(pool, reserve);
-}
-
-static void finish(void)
-{
-    assert_int_equal(neap_allocator_release(AT(allocator)), NEAP_OK);
-    pool_end(pool);
-}
+#include "one_pool.h"
 
 static int release_previous(struct neap_handle slice, struct neap_handle previous)
 {

@@ -1,22 +1,8 @@
 /* coalesce_test.c - neighbours become one slice again, without a copy. */
 #include <string.h>
 
-#include "helper.h"
 #include "iobuf/slice.h"
-
-static struct neap_handle pool, allocator;
-
-static void start(uint32_t reserve)
-{
-    pool = pool_make(0);
-    allocator = allocator_make(pool, reserve);
-}
-
-static void finish(void)
-{
-    assert_int_equal(neap_allocator_release(AT(allocator)), NEAP_OK);
-    pool_end(pool);
-}
+#include "one_pool.h"
 
 static int coalesce(struct neap_handle *list, uint32_t count, uint32_t max_size)
 {

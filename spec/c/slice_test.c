@@ -2,22 +2,8 @@
 #include <math.h>
 #include <string.h>
 
-#include "helper.h"
 #include "iobuf/slice.h"
-
-static struct neap_handle pool, allocator;
-
-static void start(uint32_t reserve)
-{
-    pool = pool_make(0);
-    allocator = allocator_make(pool, reserve);
-}
-
-static void finish(void)
-{
-    assert_int_equal(neap_allocator_release(AT(allocator)), NEAP_OK);
-    pool_end(pool);
-}
+#include "one_pool.h"
 
 /* ---- stale handles ---- */
 

@@ -37,7 +37,7 @@ end
 
 local function bounded(counts)
   assert.is_true(counts.peak < BOUND, "peak: " .. counts.peak)
-  assert.is_true(counts.steps > 0) -- which may leave the end of each cycle to Lua's own
+  assert.is_true(counts.steps > 0) -- a cycle that they began may end by itself
 end
 
 -- Each forgets 16 KiB or more, 6,000 times.

@@ -199,7 +199,7 @@ describe("reading from a connection", function()
       return size
     end
     size_for(40000) -- does not fit a usual buf, and shows that there is much
-    local size = size_for(40000) -- 64 KiB, or what the pieces need in which it came
+    local size = size_for(40000) -- 64 KiB, or what the pieces needed in which it came
     assert.is_true(size > 32768 and size <= 98304, size)
     size_for(100)
     assert.is_true(size_for(100) <= 32768)

@@ -60,8 +60,16 @@ describe("check", function()
   end)
 
   it("options raises for unknown keys, wrong types and what is no table", function()
-    raises('no option "sise" (there are: loud, name, size)', options_of, { sise = 1 })
-    raises("no option 1", options_of, { "size" })
+    raises('no option "sise" (is it size?)', options_of, { sise = 1 })
+    raises('no option "nmae" (is it name?)', options_of, { nmae = 1 })
+    raises('no option "speed" (there are: loud, name, size)', options_of, { speed = 1 })
+    raises("no option 1 (there are: loud, name, size)", options_of, { "size" })
+    local many = {}
+    for letter in ("abcdefghij"):gmatch(".") do many[letter:rep(9)] = 1 end
+    local message = raises('no option "speed"', function()
+      check.options({ speed = 1 }, many, "thing")
+    end)
+    assert.no.matches("there are", message, 1, true)
     raises('"size" must be a number, got "5"', options_of, { size = "5" })
     raises('"loud" must be a boolean', options_of, { loud = 1 })
     raises("options must be a table", options_of, 5)

@@ -70,11 +70,35 @@ function M.fn(value, what)
   M.raise(("%s must be a function, got %s"):format(what, type(value)))
 end
 
-local function names_of(known)
-  local names = {}
-  for name in pairs(known) do names[#names + 1] = name end
+-- How many letters are to be changed, left out or put in to make one name of the other.
+local function distance(a, b)
+  local before = {}
+  for j = 0, #b do before[j] = j end
+  for i = 1, #a do
+    local now = { [0] = i }
+    for j = 1, #b do
+      local changed = a:byte(i) == b:byte(j) and 0 or 1
+      now[j] = math.min(before[j] + 1, now[j - 1] + 1, before[j - 1] + changed)
+    end
+    before = now
+  end
+  return before[#b]
+end
+
+local FEW, TYPOS = 9, 2
+
+-- What may have been meant: a name that is nearly the same, or else all, if they are few.
+local function hint(wrong, known)
+  local names, nearest, least = {}, nil, TYPOS + 1
+  for name in pairs(known) do
+    names[#names + 1] = name
+    local d = distance(tostring(wrong), name)
+    if d < least or (d == least and nearest and name < nearest) then nearest, least = name, d end
+  end
+  if nearest then return (" (is it %s?)"):format(nearest) end
+  if #names > FEW then return "" end
   table.sort(names)
-  return table.concat(names, ", ")
+  return (" (there are: %s)"):format(table.concat(names, ", "))
 end
 
 --- Unknown keys raise, so a misspelt option is not silently without effect.
@@ -88,7 +112,7 @@ function M.options(given, known, what)
   end
   for name, value in pairs(given) do
     if known[name] == nil then
-      M.raise(("%s: no option %s (there are: %s)"):format(what, shown(name), names_of(known)))
+      M.raise(("%s: no option %s%s"):format(what, shown(name), hint(name, known)))
     end
     if type(value) ~= type(known[name]) then
       M.raise(("%s: option %s must be a %s, got %s"):format(what, shown(name),

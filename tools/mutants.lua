@@ -79,7 +79,7 @@ local function verdict(text, status, tests)
   for line in text:gmatch("[^\n]+") do
     local started = line:match("^%[ RUN      %] (.*)")
     if started then
-      current, ran = started, ran + 1
+      current, ran = started:gsub(" #%w+", ""), ran + 1 -- a name without its tags
     elseif line:find("[  FAILED  ]", 1, true) or line:find("[  ERROR   ]", 1, true) then
       return known() or current or "?", ran
     elseif line:find("[       OK ]", 1, true) then

@@ -212,14 +212,16 @@ describe("an error that a peer can provoke", function()
     local err, run = logged([[
       local clock, loop = require("neap.abi").C, require("neap.task").loop
       local began = clock.neap_loop_now(loop)
+      local tasks = {}
       for i = 1, 45 do
-        neap.spawn(function() error("mistake") end)
-        neap.spawn(function()
+        tasks[2 * i] = neap.spawn(function() error("mistake") end)
+        tasks[2 * i - 1] = neap.spawn(function()
           local _, message = neap.connect("nonsense")
           error(message)
         end)
       end
-      neap.sleep(1.1)
+      for _, task in ipairs(tasks) do task:join() end
+      neap.sleep(1.1) -- since the last of them
       neap.spawn(function() error("mistake") end)
       neap.spawn(function() error((select(2, neap.connect("nonsense")))) end)
       neap.sleep(0)

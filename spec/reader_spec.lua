@@ -77,7 +77,8 @@ describe("reading from a connection", function()
     conn:read(5):release()
     peer:send("small")
     local small = conn:read(5)
-    assert.is_true(helper.info(small).buf_bytes <= 32768)
+    local size = helper.info(small).buf_bytes -- a usual one, or one near it that the pool had free
+    assert.is_true(size < 65536, size)
     finish(small)
   end)
 
@@ -202,7 +203,7 @@ describe("reading from a connection", function()
     local size = size_for(40000) -- 64 KiB, or what the pieces needed in which it came
     assert.is_true(size > 32768 and size <= 98304, size)
     size_for(100)
-    assert.is_true(size_for(100) <= 32768)
+    assert.is_true(size_for(100) < 65536)
     finish()
   end)
 

@@ -1,7 +1,7 @@
 /* coverage_hook.c - notes which lines of lua/neap ran, for tools/coverage; loaded with LD_PRELOAD
  * into each process of the specs, with the JIT compiler off:
  *
- *     LD_PRELOAD=…/hook.so COVERAGE=<directory> ./neap test      // <process>.lua.txt: "<name> <line>"
+ *     LD_PRELOAD=…/hook.so COVERAGE=<directory> ./neap test      // *.lua.txt: "<name> <line>"
  *
  * It begins when the interpreter's libraries are opened, so that it sees what is loaded, and shares
  * the one hook that there is: who sets another sees nothing of it. What a signal ends writes no
@@ -17,6 +17,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 enum { FILES = 200, LINES = 4000, NAME_BYTES = 100 };
@@ -66,7 +67,10 @@ static void note(lua_State *L, lua_Debug *at)
 static void write_lines(void)
 {
     char name[1000];
-    snprintf(name, sizeof name, "%s/%d.lua.txt", getenv("COVERAGE"), (int)getpid());
+    struct timespec now; /* a number of a process may come again, and the file be another user's */
+    clock_gettime(CLOCK_REALTIME, &now);
+    snprintf(name, sizeof name, "%s/%d.%ld.lua.txt", getenv("COVERAGE"), (int)getpid(),
+             now.tv_nsec);
     FILE *out = fopen(name, "w");
     if (!out) end_here(name);
     for (int i = 0; i < file_count; i++)

@@ -6,8 +6,8 @@ enum {
     ROOM_BYTES = 16 << 20, /* at least */
     BEGIN_PART = 4,        /* of the room, which is filled when collecting begins */
     STEP_BYTES = 1 << 20,  /* between two steps */
-    STEP_US = 900,         /* … of which each is over by then, but for its last part */
-    HURRY_PART = 3         /* of the time, at most, for cycles that a full pool asks for */
+    STEP_US = NEAP_MODE_COLLECT ? 50 : 900, /* … each is over by then, but for its last part */
+    HURRY_PART = 3 /* of the time, at most, for cycles that a full pool asks for */
 };
 
 static struct neap_collector_state *state(void)

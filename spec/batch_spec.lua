@@ -2,6 +2,7 @@
 --- an io_uring; what their peers and tasks see of it is the same as where it has none.
 
 local helper = require("spec.helper")
+local http = require("neap.http")
 
 local CROWD = 40
 local SMALL, PATTERN = ("s"):rep(100), helper.pattern(65536)
@@ -120,6 +121,28 @@ describe("a crowd of connections", function()
     close(peers)
   end)
 
+  it("has its answers of HTTP in such calls, too #sizes", function()
+    local server = assert(http.serve("tcp://127.0.0.1:0", function(request)
+      return request.path
+    end))
+    local peers, before = {}, nil
+    for i = 1, CROWD do peers[i] = helper.dial(server.address) end
+    for round = 1, 2 do -- the first is answered when they are accepted, one by one
+      before = batched()
+      for i, peer in ipairs(peers) do
+        peer:send(("GET /%d/%d HTTP/1.1\r\nHost: x\r\n\r\n"):format(round, i))
+      end
+      for i, peer in ipairs(peers) do
+        local path, answer = ("/%d/%d"):format(round, i), ""
+        repeat answer = answer .. peer:recv_exactly(1) until answer:find("\r\n\r\n", 1, true)
+        assert.equal(path, peer:recv_exactly(#path))
+      end
+    end
+    assert.equal(there, batched() - before > 0)
+    close(peers)
+    server:stop(0)
+  end)
+
   it("sends what is written just before a connection is closed", function()
     local conns, peers = crowd()
     for i, conn in ipairs(conns) do
@@ -147,7 +170,7 @@ describe("where the system has no io_uring", function()
       local result = helper.start(("env SHIM=io_uring_setup:0:%d LD_PRELOAD=%s %s test "
         .. "spec/batch_spec.lua"):format(refusal, shim, helper.neap), 100):finish()
       if result.status ~= 0 then error(result.out .. result.err) end
-      assert.matches("5 successes / 0 failures / 0 errors", result.out, 1, true)
+      assert.matches("6 successes / 0 failures / 0 errors", result.out, 1, true)
     end
   end)
 end)

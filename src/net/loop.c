@@ -26,7 +26,6 @@ enum {
     SIGNALS = 65,                        /* Linux has 1 to 64 */
     FLUSH_STREAMS = NEAP_TINY(64, 2),    /* with something queued, and … */
     FLUSH_BYTES = NEAP_TINY(65536, 128), /* … bytes queued: a flush interrupts the turn */
-    BATCH_STREAMS = NEAP_TINY(4, 2),     /* with something queued: fewer gain nothing by a batch */
     DECAY_STEP_BYTES = 4 << 20,          /* given back in one turn: well under a millisecond */
 };
 static const double decay_idle_seconds = 1;  /* between looks at pools that had nothing free */
@@ -208,7 +207,7 @@ void neap_chore_clear(struct neap_chore *chore)
 
 void neap_loop_flush(struct neap_loop *loop)
 {
-    if (loop->ring && loop->chore_count >= BATCH_STREAMS) neap_streams_send(loop);
+    if (loop->ring && loop->chore_count >= NEAP_BATCH_STREAMS) neap_streams_send(loop);
     loop->chore_count = 0;
     loop->queued_bytes = 0;
     while (loop->chores.next != &loop->chores) {

@@ -13,6 +13,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/mode.h"
 #include "neap.h"
 
 enum { NEAP_WATCH_READ = 1, NEAP_WATCH_WRITE = 2 };
@@ -94,6 +95,15 @@ static inline uint32_t neap_loop_ticks(const struct neap_loop *loop)
 
 /* Find a member's owner. */
 #define neap_owner_of(pointer, type, member) ((type *)((char *)(pointer)-offsetof(type, member)))
+
+/* How many have to have something to send before a batch gains anything. */
+enum { NEAP_BATCH_STREAMS = NEAP_TINY(4, 2) };
+
+/* Will a flush of this turn be a batch, most likely? Who is ready has something to send soon. */
+static inline bool neap_loop_batches(const struct neap_loop *loop)
+{
+    return loop->ring && loop->chore_count + loop->mark_count >= NEAP_BATCH_STREAMS;
+}
 
 /* Send, in one system call, what chores would send one by one (batch.c). They run all the same. */
 void neap_streams_send(struct neap_loop *loop);

@@ -19,11 +19,13 @@ static int put_small(uint32_t slot, uint32_t gen, const uint8_t *bytes, uint32_t
     return neap_stream_write_bytes(slot, gen, (const char *)bytes, n, true);
 }
 
-/* A single answer need not be queued: that would cost a slice, a piece of a buf, and a second copy. */
+/* A single answer need not be queued: that would cost a slice, a piece of a buf, and a second copy.
+ * But a system call of its own costs more, where it can share one. */
 static int put_now(uint32_t slot, uint32_t gen, const uint8_t *bytes, uint32_t n)
 {
     struct neap_stream *s = neap_slots_find(&neap_streams, slot, gen);
-    uint32_t sent = s ? neap_stream_send_now(s, bytes, n) : 0;
+    bool now = s && !neap_loop_batches(s->loop);
+    uint32_t sent = now ? neap_stream_send_now(s, bytes, n) : 0;
     return sent && sent == n ? NEAP_OK : put_small(slot, gen, bytes + sent, n - sent);
 }
 

@@ -56,8 +56,8 @@ end
 describe("a burst", function()
   helper.watch(before_each, after_each)
 
-  it("W1 of 10,000 × 64 KiB is given back within 5 s, a millisecond at a time"
-    .. " #neighbours #sizes", function()
+  -- Whether all was given back.
+  local function burst()
     local pool = assert(neap.pool())
     local steady = pool:allocator():alloc(100)
     collectgarbage() -- the allocator
@@ -74,17 +74,27 @@ describe("a burst", function()
     assert.is_true(resident() > resident_before + 600 * MIB)
     for i = 1, 10000 do slices[i]:release() end
     neap.sleep(4.9)
-    local held = pool:stats().bytes_held
-    assert.is_true(held <= 2 * before + MIB, held)
+    local stats = pool:stats()
     collectgarbage()
     local more = resident() - resident_before
-    if not sanitized then -- whose notes about this memory stay
-      assert.is_true(more <= 2 * before + 16 * MIB, more) -- 10,000 handles of Lua among them
-    end
-    assert.is_true(pool:stats().dropped_decay > 0)
-    assert.is_true(pool:stats().dropped_cap > 0)
     steady:release()
     pool:close()
+    assert.is_true(stats.dropped_decay > 0)
+    assert.is_true(stats.dropped_cap > 0)
+    return stats.bytes_held <= 2 * before + MIB
+      -- 10,000 handles of Lua among them; a sanitizer's notes about this memory stay
+      and (sanitized or more <= 2 * before + 16 * MIB), ("held %d, %d more"):format(
+        stats.bytes_held, more)
+  end
+
+  it("W1 of 10,000 × 64 KiB is given back within 5 s, a millisecond at a time"
+    .. " #neighbours #sizes", function()
+    local given_back, what
+    for _ = 1, 3 do -- in 5 s of a machine that does much else there may be too few milliseconds
+      given_back, what = burst()
+      if given_back then break end
+    end
+    assert.is_true(given_back, what)
   end)
 end)
 

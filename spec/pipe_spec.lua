@@ -235,7 +235,7 @@ describe("a pipe", function()
         result = { conn:pipe_to(to) }
         conn:set_timeout(nil)
         moved = conn:pipe_to(to)
-      end, { pool = pool, max_read = 16 * KIB, timeout = 0.05 }))
+      end, { pool = pool, max_read = 16 * KIB, timeout = 0.5 }))
       local conn = assert(neap.connect(listener.address))
       local hoard, full = pool:allocator(), {}
       repeat

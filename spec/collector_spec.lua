@@ -61,7 +61,7 @@ local ways = {
 describe("forgotten slices", function()
   helper.watch(before_each, after_each)
 
-  it("E2 of a mebibyte each, and no turn of the loop: 4,000 hold a few at a time", function()
+  it("E2 of a mebibyte each, and no turn of the loop: 4,000 hold a few at a time #pace", function()
     for _, jit in ipairs { "", "jit.off() " } do
       for _, how in ipairs { helper.script, helper.stock } do
         local counts = run(jit .. [[

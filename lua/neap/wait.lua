@@ -117,10 +117,13 @@ local function end_task(task, ok, what)
   task.co = false
 end
 
-local function go(task, code)
-  local previous = current
-  current, beat.count = task, beat.count + 1
-  local ok, what = resume(task.co, code)
+-- Not compiled, so that nothing behind a resume is. LuaJIT tells its recorder that a task has
+-- raised at the next instruction that is interpreted; a trace that goes on behind the resume may
+-- begin to record before that, and then the number of the one that ended names freed memory.
+local function back() end
+jit.off(back)
+
+local function came_back(task, previous, ok, what)
   if ok and what == WAITING then
     task.wait = task.wait + 1
     waiting_count = waiting_count + 1
@@ -129,6 +132,14 @@ local function go(task, code)
     end_task(task, ok, what)
   end
   current = previous
+end
+
+local function go(task, code)
+  local previous = current
+  current, beat.count = task, beat.count + 1
+  local ok, what = resume(task.co, code)
+  back()
+  return came_back(task, previous, ok, what)
 end
 
 --- Starts a task, at once and in here: until it waits or ends.
@@ -147,6 +158,7 @@ local function begin(task)
   end
   task.co, current, beat.count = co, task, beat.count + 1
   local ok, what = resume(co, BEGIN, fn, argument)
+  back()
   if ok and what == WAITING then
     task.wait = task.wait + 1
     waiting_count = waiting_count + 1

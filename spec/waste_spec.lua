@@ -94,7 +94,7 @@ describe("a burst", function()
       given_back, what = burst()
       if given_back then break end
     end
-    assert.is_true(given_back, what)
+    assert.truthy(given_back, what)
   end)
 end)
 

@@ -84,7 +84,7 @@ end
 -- last time; false if it compiled nothing. A trace that is given up is no fault if the next one
 -- from the same place is compiled: what it ran into may have been rare.
 local function compile(fn, calls)
-  local compiled, tried, from = false, {}, nil
+  local compiled, tried, from = false, {}, "" -- where the trace began
   local function watch(what, _, func, pc, code, detail)
     if what == "start" then
       from = tostring(func) .. pc

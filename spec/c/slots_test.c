@@ -82,11 +82,29 @@ static void S0_a_full_table_gives_no_more_until_one_is_given_back(void **state)
     assert_null(neap_slots_take(&things, &slot));
 }
 
+/* What the system aligns to 2 MiB is at the same place of the nearest cache. */
+static void S0_large_tables_do_not_begin_at_addresses_alike(void **state)
+{
+    (void)state;
+    enum { TABLES = 8 };
+    struct neap_slots tables[TABLES];
+    uintptr_t begins[TABLES];
+    for (int i = 0; i < TABLES; i++) {
+        tables[i] = (struct neap_slots)NEAP_SLOTS(struct thing, 1 << 20);
+        uint32_t slot;
+        begins[i] = (uintptr_t)neap_slots_take(&tables[i], &slot) % (1 << 21);
+        for (int k = 0; k < i; k++) assert_int_not_equal(begins[i], begins[k]);
+        neap_slots_give(&tables[i], slot);
+    }
+    for (int i = 0; i < TABLES; i++) neap_slots_end(&tables[i]);
+}
+
 static const struct CMUnitTest tests[] = {
     TEST(S0_a_slot_is_found_by_its_own_generation_only),
     TEST(S0_a_renamed_item_stays_and_its_old_handles_are_stale),
     TEST(S0_a_slot_whose_generations_are_used_up_retires),
     TEST(S0_a_full_table_gives_no_more_until_one_is_given_back),
+    TEST(S0_large_tables_do_not_begin_at_addresses_alike),
 };
 
 int main(void)

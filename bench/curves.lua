@@ -86,8 +86,8 @@ local function throughput_and_cpu(loads, key, axis, what)
       return rate.median, name ~= BASE and rate.low or nil, rate.high
     end, "%.3f")
   show(curve .. "-cpu", { title = "CPU a message: " .. what, x = axis,
-    y = { label = "server CPU, µs a message", from = curve ~= "sizes" and 0 or nil,
-      log = curve == "sizes" } }, names, rows,
+    y = { label = "server CPU, µs a message", from = curve == "connections" and 0 or nil,
+      log = curve ~= "connections" } }, names, rows,
     function(name, x)
       local found = target(name, x)
       return found and turns.median_of(found, "cpu") * 1e6
@@ -98,17 +98,17 @@ local draw = {}
 
 function draw.connections(lines)
   throughput_and_cpu(turns.read(lines), "connections", { label = "connections" },
-    "64 bytes, more and more connections")
+    "64 bytes, by connections")
 end
 
 function draw.sizes(lines)
   throughput_and_cpu(turns.read(lines), "size", { label = "bytes a message",
-    format = plot.bytes }, "64 connections, larger and larger messages")
+    format = plot.bytes }, "64 connections, by size")
 end
 
 function draw.pipelining(lines)
   throughput_and_cpu(turns.read(lines), "at_once", { label = "messages at once" },
-    "64 connections × 64 bytes, more and more at once")
+    "64 × 64 bytes, by messages at once")
 end
 
 local LATENCIES = {
@@ -161,12 +161,13 @@ local function read_values(lines)
   return names, values, rows
 end
 
+local IDLE = { neap = "neap, a task each", neap_serve = "neap.serve", echo_c = BASE }
+
 function draw.memory(lines)
   local names, values, rows = read_values(lines)
   for i, name in ipairs(names) do
-    if name == "echo_c" then
-      names[i], values[BASE], rows[BASE] = BASE, values[name], rows[name]
-    end
+    local title = IDLE[name] or name
+    names[i], values[title], rows[title] = title, values[name], rows[name]
   end
   show("memory", { title = "Memory: idle connections, one message each",
     x = { label = "connections", ticks = rows[names[1]], log = true },
@@ -188,11 +189,12 @@ function draw.growth(lines)
   local names, values, rows = read_values(lines)
   for _, name in ipairs(names) do
     local title, label = unpack(GROWTH[name])
-    local counts = {}
+    local counts, none = {}, values[name][0] -- for which a logarithmic axis has no place
     for i, count in ipairs(rows[name]) do counts[i] = math.max(count, 1) end
-    values[name][1] = values[name][1] or values[name][0]
+    values[name][1] = values[name][1] or none
     show("growth-" .. name, { title = "Growth: " .. title,
-      x = { label = label, log = true, ticks = counts, format = plot.short },
+      x = { label = label, log = true, ticks = counts,
+        format = function(count) return none and count == 1 and "0" or plot.short(count) end },
       y = { label = "ns", from = 0 } }, { "neap" }, counts,
       function(_, count) return values[name][count] end, "%.1f")
   end

@@ -144,7 +144,9 @@ tabulate(rows)
 
 -- ---- plots ----
 
-local function line(title, points) return { name = title, points = points } end
+local function line(title, points, dashed)
+  return { name = title, points = points, dashed = dashed }
+end
 
 local function two(name)
   return { line("neap", trap[name].residents),
@@ -154,19 +156,22 @@ end
 if plots then
   local resident, in_use = {}, {}
   for _, name in ipairs(body_arms) do
-    table.insert(resident, line(titles[name], body[name].residents))
-    table.insert(in_use, line(titles[name], body[name].uses))
+    local dashed = name == "detached" or name == "naive_released" -- which lie upon others
+    table.insert(resident, line(titles[name], body[name].residents, dashed))
+    table.insert(in_use, line(titles[name], body[name].uses, dashed))
   end
   plot.write(plots .. "/experiment-bodies.svg", { title = "Bodies that are released or forgotten",
     panels = {
-      { title = "resident memory", unit = "MB", series = resident },
-      { title = "bytes in use", unit = "MB", series = in_use },
+      { title = "Resident memory, MB", series = resident },
+      { title = "Bytes in use, MB (a logarithmic scale)", series = in_use,
+        log = true },
     } })
   plot.write(plots .. "/experiment-traps.svg", { title = "Memory that was needed once",
     panels = {
-      { title = "one message of 100 MB", unit = "resident MB", series = two("grown") },
-      { title = "slivers of 3,000 reads", unit = "resident MB", series = two("slivers") },
-      { title = "10,000 × 64 KiB at once", unit = "resident MB", series = two("burst") },
+      { title = "Resident MB: one message of 100 MB", series = two("grown") },
+      { title = "Resident MB: 20,000 messages of 512 bytes", series = two("missized") },
+      { title = "Resident MB: 10 bytes kept of each 64 KiB", series = two("slivers") },
+      { title = "Resident MB: 10,000 × 64 KiB at once", series = two("burst") },
     } })
   say("drawn: %s/experiment-bodies.svg, %s/experiment-traps.svg", plots, plots)
 end

@@ -22,7 +22,7 @@ int getpagesize(void);
 local MONOTONIC, THREAD_CPU = 1, 3
 local KIB = 1024
 local BODY_BYTES, BODIES = 30000, 400000
-local LOOKS = 100
+local LOOKS, UNEVEN = 100, 1597
 local COMPARED = 50 -- bodies between two looks at the clock
 
 local name, part = arg[1], tonumber(arg[2])
@@ -84,10 +84,15 @@ local function bodies(some, state)
   local count = math.ceil(BODIES * part / LOOKS) * LOOKS
   local cpu, spent = clock(THREAD_CPU), 0
   look(state())
-  for _ = 1, LOOKS do
+  local done = 0
+  for i = 1, LOOKS do
+    -- Not at even distances: that might always be at the same height of a saw.
+    local early = i < LOOKS and i * UNEVEN % (count / LOOKS / 2) or 0
+    local some_more = math.floor(i * count / LOOKS - early) - done
     local before = clock(MONOTONIC)
-    some(count / LOOKS)
+    some(some_more)
     spent = spent + clock(MONOTONIC) - before
+    done = done + some_more
     look(state())
   end
   result("requests", count)
@@ -289,7 +294,10 @@ function arms.missized()
   local pool = assert(neap.pool())
   local allocator, kept = pool:allocator(), {}
   look(0, 0)
-  for i = 1, MESSAGES * part do kept[i] = allocator:copy(small:sub(1, MESSAGE_BYTES)) end
+  for i = 1, MESSAGES * part do
+    kept[i] = allocator:copy(small:sub(1, MESSAGE_BYTES))
+    if i % 500 == 0 then look(neap_state(pool)()) end
+  end
   result("resident_end", look(neap_state(pool)()))
   results { in_use = pool:stats().bytes_live, asked = #kept * MESSAGE_BYTES }
 end
@@ -297,7 +305,10 @@ end
 function arms.naive_missized()
   local count = MESSAGES * part
   look(0, 0)
-  for _ = 1, count do touch(naive.get(4096), 4096) end
+  for i = 1, count do
+    touch(naive.get(4096), 4096)
+    if i % 500 == 0 then look(naive.state()) end
+  end
   result("resident_end", look(naive.state()))
   results { in_use = naive.held, asked = count * MESSAGE_BYTES }
 end

@@ -11,6 +11,8 @@ local recorded = dofile("bench/recorded.lua")
 
 local SHOWN_BYTES = 0.005 -- less garbage an operation is none: a new buf, once in many
 
+local MALLOC_TIMES_MAX = 2.5 -- of malloc and free, for a slice allocated and released
+
 local mode, recorded_path, rows_path, counts_path = unpack(arg)
 
 -- Lists of fields. Lines with # are comments.
@@ -37,6 +39,16 @@ local function print_row(cells)
   print("| " .. table.concat(cells, " | ") .. " |")
 end
 
+-- A slice beside what the C library takes for as many bytes, in the same run.
+local function print_beside_malloc(rows)
+  local ns = {}
+  for _, row in ipairs(rows) do ns[row[1]] = tonumber(row[4]) end
+  if not ns["c.alloc"] or not ns["c.malloc"] then return end
+  local times = ns["c.alloc"] / ns["c.malloc"]
+  print(("\n- `c.alloc`, goal ≤ %.1f × `c.malloc`: %s (%.2f)."):format(MALLOC_TIMES_MAX,
+    times <= MALLOC_TIMES_MAX and "met" or "not met", times))
+end
+
 local function print_table(rows, counts)
   print_row { "name", "operation", "ns", "instructions", "garbage B", "goal ns", "verdict" }
   print("|---|---|---:|---:|---:|---:|---|")
@@ -52,7 +64,11 @@ local function print_table(rows, counts)
       goal_shown, met,
     }
   end
-  if mode == "quick" then print("\nNo verdict: that takes 20 rounds of 20 ms.") end
+  if mode == "quick" then
+    print("\nNo verdict: that takes 20 rounds of 20 ms.")
+  else
+    print_beside_malloc(rows)
+  end
 end
 
 -- The C library's malloc is not ours to watch, and for coalesce, and where tasks are resumed,

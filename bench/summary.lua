@@ -192,10 +192,12 @@ local function print_latency_verdict(load, options)
     print(("No verdict: that takes %d rounds of %d ms."):format(LATENCY_ROUNDS_MIN,
       LATENCY_TURN_MIN_MS))
   elseif ours and not ours.skipped then
-    for field, name in pairs { p99 = "p99", p999 = "p99.9" } do
-      local got = median_of(ours, field) / median_of(base, field)
-      print(("- %s, %s, goal ≤ %.1f × plain C: %s (%.3f)."):format(OURS, name, options.latency,
-        got <= options.latency and "met" or "not met", got))
+    for _, field in ipairs { "p99", "p999" } do
+      local one, again = median_of(base, field), median_of(load.by_name[AGAIN], field)
+      local got = median_of(ours, field) / one
+      print(("- %s, %s, goal ≤ %.1f × plain C: %s (%.3f; plain C again: %.3f)."):format(OURS,
+        field == "p99" and "p99" or "p99.9", options.latency,
+        got <= options.latency and "met" or "not met", got, again / one))
     end
   end
 end

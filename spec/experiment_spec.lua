@@ -70,7 +70,7 @@ describe("the experiment #programs", function()
       assert.matches("^<svg ", drawn)
       assert.matches("</svg>\n$", drawn)
       local _, lines = drawn:gsub("<polyline", "")
-      assert.equal(name == "bodies" and 10 or 6, lines)
+      assert.equal(name == "bodies" and 10 or 8, lines)
     end
   end)
 end)

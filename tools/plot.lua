@@ -19,7 +19,7 @@ local WIDTH, HEIGHT = 640, 400
 local LEFT, RIGHT, TOP, BOTTOM = 74, 20, 40, 54 -- around the plot
 local LEGEND_ROW, LETTER = 17, 6.6              -- px; a letter's width, about
 local COLOURS = { "#1f77b4", "#d62728", "#2ca02c", "#9467bd", "#ff7f0e", "#17becf", "#8c564b",
-  "#e377c2", "#7f7f7f", "#bcbd22" }
+  "#e377c2", "#7f7f7f", "#bcbd22", "#111111" }
 local GREY, LIGHT = "#444444", "#dddddd"
 
 local escapes = { ["&"] = "&amp;", ["<"] = "&lt;", [">"] = "&gt;", ['"'] = "&quot;" }

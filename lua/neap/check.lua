@@ -102,18 +102,30 @@ local function hint(wrong, known)
 end
 
 --- Unknown keys raise, so a misspelt option is not silently without effect.
+--- @param known table<string, any> its names are those that there are
+--- @param renamed? table<string, string> what an option of others is called here
+function M.names(given, known, what, renamed)
+  if type(given) ~= "table" then
+    M.raise(what .. ": options must be a table, got " .. shown(given))
+  end
+  for name in pairs(given) do
+    if renamed and renamed[name] then
+      M.raise(("%s: %s is called %s here"):format(what, name, renamed[name]))
+    end
+    if known[name] == nil then
+      M.raise(("%s: no option %s%s"):format(what, shown(name), hint(name, known)))
+    end
+  end
+end
+
+--- What is given, and the defaults of the rest. Unknown keys raise, and other types.
 --- @param known table<string, any> default by name
 function M.options(given, known, what)
   local result = {}
   for name, default in pairs(known) do result[name] = default end
   if given == nil then return result end
-  if type(given) ~= "table" then
-    M.raise(what .. ": options must be a table, got " .. shown(given))
-  end
+  M.names(given, known, what)
   for name, value in pairs(given) do
-    if known[name] == nil then
-      M.raise(("%s: no option %s%s"):format(what, shown(name), hint(name, known)))
-    end
     if type(value) ~= type(known[name]) then
       M.raise(("%s: option %s must be a %s, got %s"):format(what, shown(name),
         type(known[name]), shown(value)))

@@ -313,6 +313,25 @@ describe("the neap command", function()
     assert.equal(1, run.status)
   end)
 
+  it("prints a mistake with the traceback from its own line on, wherever it is told", function()
+    local run = helper.sh(helper.neap .. " " .. helper.file([[
+      local neap = require("neap")
+      local function wrong() neap.sleep(-1) end
+      neap.spawn(function() wrong() end):join()
+      neap.spawn(function() neap.deadline(9, function() wrong() end) end):join()
+      local function main() wrong() end
+      main()
+    ]]))
+    assert.equal(1, run.status)
+    local traces = 0
+    for first in run.err:gmatch("stack traceback:\n%s+([^\n]+)") do
+      traces = traces + 1
+      assert.matches(":2: in function '?<?wrong", first)
+    end
+    assert.equal(3, traces)
+    assert.is_nil(run.err:find("check.lua", 1, true))
+  end)
+
   it("prints an error with its traceback, with status 1", function()
     local run = helper.script([[
       print("before")

@@ -32,6 +32,35 @@ function M.raise(message)
   error(message, info and level or 0)
 end
 
+local getinfo, traceback = debug.getinfo, debug.traceback
+local file = getinfo(1, "S").source
+
+local function info_at(co, level)
+  local info
+  if co then info = getinfo(co, level, "S") else info = getinfo(level + 1, "S") end
+  return info
+end
+
+--- The traceback of an error; of one that raise() raised, it begins at the line that is to blame.
+--- @param message string|nil stands before it
+--- @param co? thread the coroutine that the error has ended; nil: called by a message handler
+function M.traceback(message, co)
+  local level = co and 0 or 3 -- of error(), if that was called: of this function's callers, else
+  local innermost, caller = info_at(co, level), info_at(co, level + 1)
+  if innermost and innermost.what == "C" and caller and caller.source == file then
+    local first, info = level, caller
+    while info and M.is_own(info) do
+      first = first + 1
+      info = info_at(co, first)
+    end
+    if info then level = first end
+  end
+  local text -- of "", since there is no traceback of nil
+  if co then text = traceback(co, message or "", level)
+  else text = traceback(message or "", level) end
+  return message and text or text:sub(2)
+end
+
 --- A whole number from 0 to `most`. Strings, NaN, fractions and the rest raise: a C integer
 --- would take 2^32 + 5 for 5, and NaN for 0.
 --- @param what string as in "slice:split: n"

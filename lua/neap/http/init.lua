@@ -66,7 +66,7 @@ local function on_error(err)
   local name = task.failure_of(task.running(), err)
   if name then return { gone = GONE, name = name } end
   local text = task.shown(err)
-  return { text = text, traceback = debug.traceback(text, 2) }
+  return { text = text, traceback = check.traceback(text) }
 end
 
 local function server_error(request, wrong)

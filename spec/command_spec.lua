@@ -241,18 +241,20 @@ describe("the neap command", function()
       local run = helper.sh(helper.neap .. " --stats " .. helper.file(script))
       local values, count = counters(run.err)
       local expected = 0
+      local stats = neap.stats()
       for group, struct in pairs { pools = "neap_pool_stats", slices = "neap_slice_stats",
-        net = "neap_net_stats", collector = "neap_collector_stats",
-        forgotten = "neap_ledger_stats" } do
+        connections = "neap_net_stats", collector = "neap_collector_stats",
+        leaks = "neap_ledger_stats" } do
         for _, name in ipairs(names_of(struct)) do
           assert(values[group .. "." .. name], "no " .. group .. "." .. name)
+          assert(stats[group][name], "neap.stats() has no " .. group .. "." .. name)
           expected = expected + 1
         end
       end
       assert.equal(expected, count)
       assert.is_true(expected > 30)
-      assert.equal(1, values["net.accepted"])
-      assert.equal(5, values["net.written_bytes"])
+      assert.equal(1, values["connections.accepted"])
+      assert.equal(5, values["connections.written_bytes"])
       assert.equal("", run.out)
       assert.equal(0, run.status)
     end)

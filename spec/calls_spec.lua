@@ -70,7 +70,7 @@ describe("a connection that the system refuses to watch", function()
       shim, helper.neap, jit.status() and "" or "-joff"), RUN_S):finish()
     if result.status ~= 0 then error(result.out .. result.err:sub(-500)) end
     assert.equal("unwatched:\t8\n", result.out)
-    assert.matches("\nnet.unwatched 8\n", result.err, 1, true)
+    assert.matches("\nconnections.unwatched 8\n", result.err, 1, true)
   end)
 end)
 

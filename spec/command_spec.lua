@@ -241,18 +241,20 @@ describe("the neap command", function()
       local run = helper.sh(helper.neap .. " --stats " .. helper.file(script))
       local values, count = counters(run.err)
       local expected = 0
+      local stats = neap.stats()
       for group, struct in pairs { pools = "neap_pool_stats", slices = "neap_slice_stats",
-        net = "neap_net_stats", collector = "neap_collector_stats",
-        forgotten = "neap_ledger_stats" } do
+        connections = "neap_net_stats", collector = "neap_collector_stats",
+        leaks = "neap_ledger_stats" } do
         for _, name in ipairs(names_of(struct)) do
           assert(values[group .. "." .. name], "no " .. group .. "." .. name)
+          assert(stats[group][name], "neap.stats() has no " .. group .. "." .. name)
           expected = expected + 1
         end
       end
       assert.equal(expected, count)
       assert.is_true(expected > 30)
-      assert.equal(1, values["net.accepted"])
-      assert.equal(5, values["net.written_bytes"])
+      assert.equal(1, values["connections.accepted"])
+      assert.equal(5, values["connections.written_bytes"])
       assert.equal("", run.out)
       assert.equal(0, run.status)
     end)
@@ -311,6 +313,25 @@ describe("the neap command", function()
     assert.matches("cannot open /no/such/script.lua", run.err, 1, true)
     assert.equal("", run.out)
     assert.equal(1, run.status)
+  end)
+
+  it("prints a mistake with the traceback from its own line on, wherever it is told", function()
+    local run = helper.sh(helper.neap .. " " .. helper.file([[
+      local neap = require("neap")
+      local function wrong() neap.sleep(-1) end
+      neap.spawn(function() wrong() end):join()
+      neap.spawn(function() neap.deadline(9, function() wrong() end) end):join()
+      local function main() wrong() end
+      main()
+    ]]))
+    assert.equal(1, run.status)
+    local traces = 0
+    for first in run.err:gmatch("stack traceback:\n%s+([^\n]+)") do
+      traces = traces + 1
+      assert.matches(":2: in function '?<?wrong", first)
+    end
+    assert.equal(3, traces)
+    assert.is_nil(run.err:find("check.lua", 1, true))
   end)
 
   it("prints an error with its traceback, with status 1", function()

@@ -55,7 +55,7 @@ describe("the runaway guard", function()
     assert.matches("serving=tcp://127.0.0.1:%d+", got.err)
     assert.matches("spawned_at=%S+:5\n", got.err)
     assert.matches("traceback:\n.-in function <[^\n]*:5>\n", got.err)
-    assert.matches("\nnet.runaways 1\n", got.err, 1, true)
+    assert.matches("\nconnections.runaways 1\n", got.err, 1, true)
     assert.equal(0, got.status)
   end)
 

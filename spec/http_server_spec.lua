@@ -607,6 +607,20 @@ describe("and", function()
     assert.is_true(bytes < 200, ("%.0f bytes for each request"):format(bytes))
   end)
 
+  it("is where the script called it, for the tasks that serve", function()
+    local task = require("neap.task")
+    local made = assert(http.serve("tcp://127.0.0.1:0", function()
+      return (task.origin(task.running()))
+    end))
+    local conn = assert(neap.connect(made.address))
+    conn:write(get("/"))
+    local status, _, body = answer_of(conn)
+    assert.equal(200, status)
+    assert.matches("http_server_spec%.lua:%d+$", body)
+    conn:close()
+    assert(made:stop())
+  end)
+
   it("raises what is a mistake of the script", function()
     local function hello() return "hello" end
     local function serve(options, handler)
@@ -616,7 +630,15 @@ describe("and", function()
     raises("http.serve: handler must be a function or a router, got string", serve, {}, "hello")
     raises("http.serve: message_timeout is called head_timeout here", serve,
       { message_timeout = 1 })
-    raises("no option \"speed\"", serve, { speed = 1 })
+    raises("http.serve: options must be a table, got 5", serve, 5)
+    raises("http.serve: no option \"speed\"", serve, { speed = 1 })
+    for wrong, meant in pairs { max_boby = "max_body", max_mesage = "max_message",
+      backlogs = "backlog" } do
+      raises(("http.serve: no option %q (is it %s?)"):format(wrong, meant), serve, { [wrong] = 1 })
+    end
+    raises("http.serve: max_read is called max_message here", serve, { max_read = 5 })
+    raises("http.serve: max_in_flight must be", serve, { max_in_flight = -1 })
+    raises("http.serve: backlog must be", serve, { backlog = -1 })
     raises("http.serve: max_body must be a whole number", serve, { max_body = -1 })
     raises('http.serve: log must be "common" or "json", got "tidy"', serve, { log = "tidy" })
     raises("CONNECT is no method", serve, { methods = { "CONNECT" } })

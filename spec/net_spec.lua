@@ -1,6 +1,7 @@
 local ffi = require("ffi")
 local helper = require("spec.helper")
 local neap = require("neap")
+local testing = require("neap.testing")
 
 local raises = helper.raises
 local ANY_PORT = "tcp://127.0.0.1:0"
@@ -192,10 +193,41 @@ describe("connecting", function()
     local conn, peer = helper.pair()
     assert.matches("^tcp://127%.0%.0%.1:%d+$", conn.peer)
     assert.matches(conn.peer, tostring(conn), 1, true)
+    assert.equal("connection with " .. conn.peer, tostring(conn))
     conn:close()
-    assert.matches("closed", tostring(conn))
-    assert.matches("closed", conn.peer)
     peer:close()
+  end)
+
+  it("gives a connection that still names its peer when it is closed", function()
+    local conn, peer = helper.pair()
+    local address = conn.peer
+    local text
+    local reading = neap.spawn(function() text = select(2, conn:read(4)) end)
+    neap.sleep(0)
+    conn:close()
+    reading:join()
+    local other, other_peer = helper.pair() -- in its place, in the tables of neap
+    assert.equal(address, conn.peer)
+    assert.equal("closed connection with " .. address, tostring(conn))
+    assert.equal(address .. ": read of 4 bytes: it is closed", text)
+    assert.equal(address .. ": write: it is closed", (select(2, conn:write("x"))))
+    for _, closed in ipairs { peer, other, other_peer } do closed:close() end
+  end)
+
+  it("knows no more with whom one was that was closed a thousand connections ago", function()
+    local conn, other = testing.pair()
+    conn:close()
+    other:close()
+    assert.equal("unix://", conn.peer)
+    for _ = 1, 512 do
+      local one, two = testing.pair()
+      one:close()
+      two:close()
+      neap.sleep(0)
+    end
+    assert.equal("a closed connection", conn.peer)
+    assert.equal("a closed connection", tostring(conn))
+    assert.equal("a closed connection: read of 1 bytes: it is closed", (select(2, conn:read(1))))
   end)
 
   it("can be forgotten: the collector closes and counts", function()

@@ -1012,7 +1012,11 @@ describe("and", function()
     raises("a protocol has no on_message", serve { codec = codec, on_message = echo })
     raises("max_read is called max_message here",
       serve({ codec = codec, handle = echo }, { max_read = 5 }))
-    raises('no option "x"', serve({ codec = codec, handle = echo }, { x = 5 }))
+    raises('neap.serve: no option "x"', serve({ codec = codec, handle = echo }, { x = 5 }))
+    for wrong, meant in pairs { max_mesage = "max_message", backlogs = "backlog" } do
+      raises(("neap.serve: no option %q (is it %s?)"):format(wrong, meant),
+        serve({ codec = codec, handle = echo }, { [wrong] = 5 }))
+    end
     raises("max_message must be at least 1",
       serve({ codec = codec, handle = echo }, { max_message = 0 }))
     raises("max_queued must be at least 65536",

@@ -1018,7 +1018,8 @@ int neap_stream_close(uint32_t slot, uint32_t gen);
 void neap_stream_finalize(void *handle);
 
 /* The peer's and this side's address into room[NEAP_ADDRESS_BYTES]; "unix://" for a unix socket
- * without a name. */
+ * without a name. err: CLOSED: it is closed, but room has its peer (of the last 1,024 that were);
+ * STALE: so long ago that nobody knows. */
 int neap_stream_peer(uint32_t slot, uint32_t gen, char *room);
 int neap_stream_local(uint32_t slot, uint32_t gen, char *room);
 

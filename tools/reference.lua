@@ -131,11 +131,12 @@ local errors = require("neap.errors")
 local abi = require("neap.abi")
 
 local options_of = {} -- function's name → what its options are called
-local options = check.options
+local look_at_names = check.names
 
-function check.options(given, known, what)
-  options_of[what] = known
-  return options(given, known, what)
+-- Who hands a part of them on has all of them looked at first.
+function check.names(given, known, what, renamed)
+  options_of[what] = options_of[what] or known
+  return look_at_names(given, known, what, renamed)
 end
 
 -- One of each kind that is not there from the start, and one call of each function that has
@@ -548,11 +549,12 @@ end
 
 local function check_options(entry, where)
   local text = options_text(entry)
+  local elsewhere = options_of[text:match("the other options of ([%w_.]+)") or false] or {}
   for _, name in ipairs(entry.names) do
     local known = options_of[name] or options_of[name:match("^neap%.(.*)$") or ""]
       or options_of[name:match("^(.*)%.new$") or ""]
     for _, option in ipairs(sorted_keys(known or {})) do
-      if not text:find("%f[%w_]" .. option .. "%f[^%w_]") then
+      if elsewhere[option] == nil and not text:find("%f[%w_]" .. option .. "%f[^%w_]") then
         problem("%s: its option `%s` is in no annotation", where, option)
       end
     end

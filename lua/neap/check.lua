@@ -32,6 +32,35 @@ function M.raise(message)
   error(message, info and level or 0)
 end
 
+local getinfo, traceback = debug.getinfo, debug.traceback
+local file = getinfo(1, "S").source
+
+local function info_at(co, level)
+  local info
+  if co then info = getinfo(co, level, "S") else info = getinfo(level + 1, "S") end
+  return info
+end
+
+--- The traceback of an error; of one that raise() raised, it begins at the line that is to blame.
+--- @param message string|nil stands before it
+--- @param co? thread the coroutine that the error has ended; nil: called by a message handler
+function M.traceback(message, co)
+  local level = co and 0 or 3 -- of error(), if that was called: of this function's callers, else
+  local innermost, caller = info_at(co, level), info_at(co, level + 1)
+  if innermost and innermost.what == "C" and caller and caller.source == file then
+    local first, info = level, caller
+    while info and M.is_own(info) do
+      first = first + 1
+      info = info_at(co, first)
+    end
+    if info then level = first end
+  end
+  local text -- of "", since there is no traceback of nil
+  if co then text = traceback(co, message or "", level)
+  else text = traceback(message or "", level) end
+  return message and text or text:sub(2)
+end
+
 --- A whole number from 0 to `most`. Strings, NaN, fractions and the rest raise: a C integer
 --- would take 2^32 + 5 for 5, and NaN for 0.
 --- @param what string as in "slice:split: n"
@@ -102,18 +131,30 @@ local function hint(wrong, known)
 end
 
 --- Unknown keys raise, so a misspelt option is not silently without effect.
+--- @param known table<string, any> its names are those that there are
+--- @param renamed? table<string, string> what an option of others is called here
+function M.names(given, known, what, renamed)
+  if type(given) ~= "table" then
+    M.raise(what .. ": options must be a table, got " .. shown(given))
+  end
+  for name in pairs(given) do
+    if renamed and renamed[name] then
+      M.raise(("%s: %s is called %s here"):format(what, name, renamed[name]))
+    end
+    if known[name] == nil then
+      M.raise(("%s: no option %s%s"):format(what, shown(name), hint(name, known)))
+    end
+  end
+end
+
+--- What is given, and the defaults of the rest. Unknown keys raise, and other types.
 --- @param known table<string, any> default by name
 function M.options(given, known, what)
   local result = {}
   for name, default in pairs(known) do result[name] = default end
   if given == nil then return result end
-  if type(given) ~= "table" then
-    M.raise(what .. ": options must be a table, got " .. shown(given))
-  end
+  M.names(given, known, what)
   for name, value in pairs(given) do
-    if known[name] == nil then
-      M.raise(("%s: no option %s%s"):format(what, shown(name), hint(name, known)))
-    end
     if type(value) ~= type(known[name]) then
       M.raise(("%s: option %s must be a %s, got %s"):format(what, shown(name),
         type(known[name]), shown(value)))

@@ -32,7 +32,7 @@ M.LAST = -2
 --- one that a handler was given is closed when the handler returns, others by `close` (a forgotten
 --- one by the collector). One task may read and another write; two that read raise.
 --- @class neap.Connection
---- @field peer string the address of the other side
+--- @field peer string the address of the other side, also when it is closed
 local Stream = {}
 
 -- Who waits, by slot; no entry keeps a connection from being collected.
@@ -88,9 +88,17 @@ task.on_ready(C.NEAP_READY_CONNECT, wake_writer)
 
 local room = ffi.new("char[?]", C.NEAP_ADDRESS_BYTES)
 
+-- Also whom it was with; but of one that was closed long ago nobody knows.
 local function peer_of(stream)
-  if C.neap_stream_peer(stream.slot, stream.gen, room) < 0 then return "a closed connection" end
-  return ffi.string(room)
+  local code = C.neap_stream_peer(stream.slot, stream.gen, room)
+  if code == STALE then return "a closed connection", code end
+  return ffi.string(room), code
+end
+
+local function described(stream)
+  local peer, code = peer_of(stream)
+  if code == STALE then return peer end
+  return (code < 0 and "closed connection with " or "connection with ") .. peer
 end
 
 -- ---- connections ----
@@ -461,10 +469,10 @@ end
 
 ffi.metatype(stream_t, {
   __index = function(self, key)
-    if key == "peer" then return peer_of(self) end
+    if key == "peer" then return (peer_of(self)) end
     return Stream[key]
   end,
-  __tostring = function(self) return "connection with " .. peer_of(self) end,
+  __tostring = described,
   __metatable = "neap.connection",
 })
 

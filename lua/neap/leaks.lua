@@ -83,12 +83,13 @@ function M.totals()
   C.neap_ledger_stats(totals)
   return { level = M.level(), slices = tonumber(totals.slices), bytes = tonumber(totals.bytes),
     pinned = tonumber(totals.pinned), watched = tonumber(totals.watched),
-    missed = tonumber(totals.missed) }
+    live = tonumber(totals.live), missed = tonumber(totals.missed) }
 end
 
 --- What was forgotten since the start, and left to the collector.
 --- @return table leaks level · slices, bytes, pinned (bytes of the bufs that they were the last to
---- hold): exact at every level · watched: how many of them · sites: a list, the worst first, of
+--- hold): exact at every level · watched: how many of them · live: watched
+--- now · missed: how many could not be watched · sites: a list, the worst first, of
 --- made_at, slices, bytes, pinned (estimates, where not all were watched), watched, and last: where
 --- the latest of them had passed, the last place first · double_releases, stale_uses
 function M.leaks()

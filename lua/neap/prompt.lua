@@ -6,6 +6,7 @@
 
 local ffi = require("ffi")
 local abi = require("neap.abi")
+local check = require("neap.check")
 local task = require("neap.task")
 
 local C = abi.C
@@ -110,7 +111,7 @@ end
 -- The frames of the prompt itself are of no interest.
 local function with_traceback(err)
   if err == nil then return nil end
-  local text = debug.traceback(task.shown(err), 2)
+  local text = check.traceback(task.shown(err))
   return text:match("^(.*)\n%s*%[C%]: in function 'xpcall'\n") or text
 end
 

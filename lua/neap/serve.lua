@@ -529,25 +529,33 @@ local whole = { max_message = tonumber(C.NEAP_BUF_MAX_BYTES), max_per_address = 
 local at_least = { max_message = 1, max_in_flight = 1, max_queued = own_defaults.max_queued }
 local seconds = { "message_timeout", "handle_timeout", "send_timeout" }
 
--- What is for the listener is left to it to look at.
-local function split_options(options)
-  if options ~= nil and type(options) ~= "table" then
-    check.raise("neap.serve: options must be a table, got " .. type(options))
-  end
-  local own, rest_of_them = {}, {}
-  for name, value in pairs(options or {}) do
-    local mine = own_defaults[name] ~= nil
-    if name == "max_read" then check.raise("neap.serve: max_read is called max_message here") end
-    if mine then own[name] = value else rest_of_them[name] = value end
-  end
-  own = check.options(own, own_defaults, "neap.serve")
-  for name, most in pairs(whole) do check.whole(own[name], most, "neap.serve: " .. name) end
-  for _, name in ipairs(seconds) do check.seconds(own[name], "neap.serve: " .. name) end
+--- The options that there are, with their defaults, and what those of others are called here.
+M.defaults, M.renamed = {}, { max_read = "max_message" }
+for _, defaults in ipairs { net.listen_defaults, own_defaults } do
+  for name, default in pairs(defaults) do M.defaults[name] = default end
+end
+M.defaults.max_read = nil
+
+local function check_own(own, what)
+  own = check.options(own, own_defaults, what)
+  for name, most in pairs(whole) do check.whole(own[name], most, what .. ": " .. name) end
+  for _, name in ipairs(seconds) do check.seconds(own[name], what .. ": " .. name) end
   for name, least in pairs(at_least) do
     if own[name] < least then
-      check.raise(("neap.serve: %s must be at least %d"):format(name, least))
+      check.raise(("%s: %s must be at least %d"):format(what, name, least))
     end
   end
+  return own
+end
+
+-- The values of what is for the listener are left to it to look at.
+local function split_options(options, what)
+  check.names(options, M.defaults, what, M.renamed)
+  local own, rest_of_them = {}, {}
+  for name, value in pairs(options) do
+    if own_defaults[name] ~= nil then own[name] = value else rest_of_them[name] = value end
+  end
+  own = check_own(own, what)
   rest_of_them.max_read = own.max_message
   return own, rest_of_them
 end
@@ -630,9 +638,16 @@ local metatable = {
 --- @return neap.Server|nil server, string? message, string? name
 function M.serve(address, protocol, options)
   check_protocol(protocol)
-  local own, others = split_options(options)
-  local s = new_state(protocol, own, task.origin_of(2))
-  local listener, message, name = net.accept(s, address, others, "neap.serve")
+  return M.open(address, protocol, options, "neap.serve", task.origin_of(2))
+end
+
+--- The same, for who speaks the protocol to scripts.
+--- @param what string as in "http.serve", for messages
+--- @param origin string the place of the script's call
+function M.open(address, protocol, options, what, origin)
+  local own, others = split_options(options == nil and {} or options, what)
+  local s = new_state(protocol, own, origin)
+  local listener, message, name = net.accept(s, address, others, what)
   if not listener then return nil, message, name end
   s.listener, states[s] = listener, true
   local server = setmetatable({}, metatable)

@@ -43,7 +43,8 @@ end
 --- (in an error of their own), failed_outside (by name, in one of the outside world) · connections:
 --- accepted, connected, streams_live, read_bytes … (`struct neap_net_stats` in src/neap.h) ·
 --- collector: as `neap.collector_stats()` · leaks: level, and slices, bytes, pinned, watched of
---- what was forgotten
+--- what was forgotten, live and missed of what is watched. `--stats` prints those of pools, slices,
+--- connections, collector and leaks by the same names
 function M.stats()
   local forgotten = leaks.totals() -- the first: it may end slices
   return { pools = pools(), slices = slices(), tasks = tasks(), connections = connections(),

@@ -75,14 +75,14 @@ end
 -- Where an error comes from. One that neap caught on its way and raised again was noted there.
 local function trace_of(task, err)
   if task.raised_at and rawequal(err, task.raised) then return task.raised_at end
-  return without_work(traceback(task.co))
+  return without_work(check.traceback(nil, task.co))
 end
 
 --- For xpcall, where the error is raised again: keeps the traceback for the task's end.
 function M.note_error(err)
   local task = current()
   if task and not (task.raised_at and rawequal(err, task.raised)) then
-    task.raised, task.raised_at = err, without_work((traceback("", 2):gsub("^\n", "")))
+    task.raised, task.raised_at = err, without_work(check.traceback())
   end
   return err
 end

@@ -43,7 +43,7 @@ static const struct counter of_slices[] = {
     COUNTER(neap_slice_stats, stale_uses),
 };
 
-static const struct counter of_net[] = {
+static const struct counter of_connections[] = {
     COUNTER(neap_net_stats, accepted),         COUNTER(neap_net_stats, connected),
     COUNTER(neap_net_stats, streams_live),     COUNTER(neap_net_stats, listeners_live),
     COUNTER(neap_net_stats, read_bytes),       COUNTER(neap_net_stats, written_bytes),
@@ -61,7 +61,7 @@ static const struct counter of_collector[] = {
     COUNTER(neap_collector_stats, finalizers),
 };
 
-static const struct counter of_ledger[] = {
+static const struct counter of_leaks[] = {
     COUNTER(neap_ledger_stats, slices), COUNTER(neap_ledger_stats, bytes),
     COUNTER(neap_ledger_stats, pinned), COUNTER(neap_ledger_stats, watched),
     COUNTER(neap_ledger_stats, live),   COUNTER(neap_ledger_stats, missed),
@@ -92,8 +92,8 @@ static void print_all(void)
     print("pools", of_pools, sizeof of_pools / sizeof of_pools[0], &pools);
     print("slices", of_slices, sizeof of_slices / sizeof of_slices[0], &slices);
     print("collector", of_collector, sizeof of_collector / sizeof of_collector[0], &collector);
-    print("forgotten", of_ledger, sizeof of_ledger / sizeof of_ledger[0], &ledger);
-    print("net", of_net, sizeof of_net / sizeof of_net[0], &net);
+    print("leaks", of_leaks, sizeof of_leaks / sizeof of_leaks[0], &ledger);
+    print("connections", of_connections, sizeof of_connections / sizeof of_connections[0], &net);
 }
 
 void neap_host_stats_at_exit(void)

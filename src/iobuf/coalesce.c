@@ -52,6 +52,17 @@ static inline void leave_row(struct neap_slice *first, uint32_t slot, uint32_t r
     neap_buf_set_next(first->buf, first->prev, slot);
 }
 
+/* first has the bytes up to `bound`, which were those of `ended` others. */
+static inline void take_over(struct neap_slice *first, uint32_t bound, uint32_t ended)
+{
+    struct neap_buf *buf = first->buf;
+    first->bound = bound;
+    buf->refs -= ended;
+    buf->more_handles -= (int32_t)ended;
+    buf->stats->slices_taken += ended;
+    neap_assert(buf->refs > 0, "the slice that took the others keeps the buf");
+}
+
 /* Merge what stands behind the first handle into it, as far as it touches and fits. Returns
  * the handles used up, the first included. What is referenced stays the same. */
 static uint32_t merge_run(const struct neap_handle *handles, uint32_t count, uint32_t max_size)
@@ -77,11 +88,7 @@ static uint32_t merge_run(const struct neap_handle *handles, uint32_t count, uin
     if (!ended) return 1;
     neap_slots_give_chain(&neap_here.slices, chain, ended);
     leave_row(first, handles->slot, row);
-    first->bound = bound;
-    buf->refs -= ended;
-    buf->more_handles -= (int32_t)ended;
-    buf->stats->slices_taken += ended;
-    neap_assert(buf->refs > 0, "the slice that took the others keeps the buf");
+    take_over(first, bound, ended);
     return ended + 1;
 }
 

@@ -425,6 +425,7 @@ int neap_stream_close(uint32_t slot, uint32_t gen)
 {
     struct neap_stream *s = stream_of(slot, gen);
     if (!s) return NEAP_E_STALE;
+    neap_stream_gone(s, slot, gen);
     neap_slots_rename(&s->head);
     neap_mark_clear(s->loop, &s->mark);
     neap_reader_release(neap_reader_slot(s->reader), s->reader->head.gen);
@@ -533,43 +534,6 @@ int neap_stream_shutdown(uint32_t slot, uint32_t gen)
     s->shutdown = true;
     neap_chore_set(s->loop, &s->flush);
     return s->write_result;
-}
-
-/* A client of a unix socket has no name of its own: it is known by whom it came to. */
-static void print_unix_peer(const struct neap_stream *s, char *room)
-{
-    struct neap_endpoint peer;
-    neap_socket_peer(s->fd, &peer);
-    neap_endpoint_print(&peer, room);
-    if (room[sizeof "unix://" - 1]) return;
-    struct neap_endpoint local;
-    neap_socket_local(s->fd, &local);
-    neap_endpoint_print(&local, room);
-}
-
-int neap_stream_peer(uint32_t slot, uint32_t gen, char *room)
-{
-    struct neap_stream *s = stream_of(slot, gen);
-    if (!s) return NEAP_E_STALE;
-    if (s->peer.family == AF_UNIX)
-        print_unix_peer(s, room);
-    else
-        neap_address_print(&s->peer, room);
-    return NEAP_OK;
-}
-
-int neap_stream_local(uint32_t slot, uint32_t gen, char *room)
-{
-    struct neap_stream *s = stream_of(slot, gen);
-    if (!s) return NEAP_E_STALE;
-    struct neap_endpoint local;
-    if (s->file) {
-        neap_address_print(&s->peer, room);
-        return NEAP_OK;
-    }
-    neap_socket_local(s->fd, &local);
-    neap_endpoint_print(&local, room);
-    return NEAP_OK;
 }
 
 int neap_stream_next(uint32_t slot, struct neap_handle *stream)

@@ -1,6 +1,6 @@
 /* stream.h - a stream as the files of this directory see it: stream.c moves its bytes and ends it,
- * batch.c sends for many at once, connect.c opens it, put.c and pipe.c queue what is no slice of a
- * script's, disk.c sends files past the queue, idle.c watches for one without traffic.
+ * batch.c sends for many at once, connect.c opens it, peer.c names it, put.c and pipe.c queue what is
+ * no slice of a script's, disk.c sends files past the queue, idle.c watches for one without traffic.
  * Thread: the loop's. */
 #pragma once
 
@@ -95,6 +95,9 @@ static inline int neap_stream_queued_now(struct neap_stream *s, uint32_t n)
 /* Without a place in the queue, if nothing is there. Returns how many of the bytes the system took:
  * what is left can be queued, unless writing is over. own: borrows bytes. */
 uint32_t neap_stream_send_now(struct neap_stream *s, const uint8_t *bytes, uint32_t n);
+
+/* It is being closed, and had this name: messages still say whom it was with. */
+void neap_stream_gone(const struct neap_stream *s, uint32_t slot, uint32_t gen);
 
 /* Let it fail after so many seconds without traffic; 0: never. Called once, when it is made. */
 void neap_idle_watch(struct neap_stream *s, uint32_t seconds);

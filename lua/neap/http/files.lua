@@ -264,44 +264,63 @@ local function body_of(file, range)
   return nil
 end
 
-local function send(request, file, about, path, options)
+local function headers_of(about, options)
   local headers = { ETag = about.etag, ["Last-Modified"] = text_module.date(about.modified),
     ["Accept-Ranges"] = "bytes", ["X-Content-Type-Options"] = "nosniff" }
-  if options.max_age > 0 then
-    headers["Cache-Control"] = "max-age=" .. options.max_age
-  end
-  local status, media = 200, type_of(path, options.types)
-  local ranges = nil
-  if fails_condition(request, about) then status = 412
-  elseif is_unmodified(request, about) then status = 304
-  else
-    ranges = ranges_of(request, about)
-    if ranges and #ranges == 0 then
-      status, headers["Content-Range"] = 416, format("bytes */%.0f", about.bytes)
-    elseif ranges then status = 206 end
-  end
-  if status ~= 200 and status ~= 206 then
-    close(file)
-    if status == 304 then return { status = 304, headers = headers } end
-    return response.problem(status, nil, headers)
-  end
-  if ranges and #ranges > 1 then
-    local length, body
-    media, length, body = several_ranges(file, about, ranges, media)
-    headers["Content-Length"] = format("%.0f", length)
-    return { status = status, type = media, headers = headers, body = body }
-  end
-  local range = ranges and ranges[1] or { from = 0, n = about.bytes }
-  if ranges then headers["Content-Range"] = content_range(range, about.bytes) end
+  if options.max_age > 0 then headers["Cache-Control"] = "max-age=" .. options.max_age end
+  return headers
+end
+
+-- The status, and with 206 the ranges.
+local function status_of(request, about)
+  if fails_condition(request, about) then return 412 end
+  if is_unmodified(request, about) then return 304 end
+  local ranges = ranges_of(request, about)
+  if not ranges then return 200 end
+  if #ranges == 0 then return 416 end
+  return 206, ranges
+end
+
+-- An answer without anything of the file.
+local function answer_without(status, about, headers)
+  if status == 304 then return { status = 304, headers = headers } end
+  if status == 416 then headers["Content-Range"] = format("bytes */%.0f", about.bytes) end
+  return response.problem(status, nil, headers)
+end
+
+-- Completes an answer with one range of the file, or all of it.
+local function send_range(answer, request, file, path, range)
   if request.method == "HEAD" then
     close(file)
-    headers["Content-Length"] = format("%.0f", range.n)
-    return { status = status, type = media, headers = headers, body = function() end }
+    answer.body = function() end
+  else
+    answer.body = body_of(file, range)
+    if not answer.body then return nil, "a file could not be read: " .. path end
   end
-  local body = body_of(file, range)
-  if not body then return nil, "a file could not be read: " .. path end
-  if type(body) == "function" then headers["Content-Length"] = format("%.0f", range.n) end
-  return { status = status, type = media, headers = headers, body = body }
+  if type(answer.body) == "function" then
+    answer.headers["Content-Length"] = format("%.0f", range.n)
+  end
+  return answer
+end
+
+local function send(request, file, about, path, options)
+  local headers = headers_of(about, options)
+  local status, ranges = status_of(request, about)
+  if status ~= 200 and status ~= 206 then
+    close(file)
+    return answer_without(status, about, headers)
+  end
+  local answer = { status = status, type = type_of(path, options.types), headers = headers }
+  if not ranges then
+    return send_range(answer, request, file, path, { from = 0, n = about.bytes })
+  elseif #ranges == 1 then
+    headers["Content-Range"] = content_range(ranges[1], about.bytes)
+    return send_range(answer, request, file, path, ranges[1])
+  end
+  local length
+  answer.type, length, answer.body = several_ranges(file, about, ranges, answer.type)
+  headers["Content-Length"] = format("%.0f", length)
+  return answer
 end
 
 -- ---- directories ----

@@ -66,7 +66,7 @@ local function on_error(err)
   local name = task.failure_of(task.running(), err)
   if name then return { gone = GONE, name = name } end
   local text = task.shown(err)
-  return { text = text, traceback = debug.traceback(text, 2) }
+  return { text = text, traceback = check.traceback(text) }
 end
 
 local function server_error(request, wrong)
@@ -299,18 +299,19 @@ local defaults = {
   body_rate = 500, methods = {}, log = "", log_path = "",
 }
 local changed = { timeout = 60, idle_timeout = 75, max_in_flight = 10000 } -- from neap.serve's
+local known = {}
+for _, names in ipairs { serve_module.defaults, defaults } do
+  for name, default in pairs(names) do known[name] = default end
+end
+known.message_timeout = nil
+local renamed = { message_timeout = "head_timeout", max_read = serve_module.renamed.max_read }
 local known_methods = { "GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS" }
 
 local function split_options(options)
-  if options ~= nil and type(options) ~= "table" then
-    check.raise("http.serve: options must be a table, got " .. type(options))
-  end
+  check.names(options, known, "http.serve", renamed)
   local own, others = {}, {}
   for name, value in pairs(changed) do others[name] = value end
-  for name, value in pairs(options or {}) do
-    if name == "message_timeout" then
-      check.raise("http.serve: message_timeout is called head_timeout here")
-    end
+  for name, value in pairs(options) do
     if defaults[name] ~= nil then own[name] = value else others[name] = value end
   end
   own = check.options(own, defaults, "http.serve")
@@ -380,15 +381,15 @@ function M.serve(address, handler, options)
   if type(handler) ~= "function" then
     check.raise("http.serve: handler must be a function or a router, got " .. type(handler))
   end
-  local own, others = split_options(options)
+  local own, others = split_options(options == nil and {} or options)
   local settings = new_settings(own, others)
   local decode = http1.request_decoder(request_module.methods, request_module.getters,
     own.max_head)
-  local server, message, name = serve_module.serve(address, {
+  local server, message, name = serve_module.open(address, {
     codec = { decode = decode, encode = encode },
     handle = handler_of(settings, handler),
     fail = fail_of(settings),
-  }, others)
+  }, others, "http.serve", task.origin_of(2))
   if not server then return nil, message, name end
   local made = setmetatable({}, server_metatable)
   inner[made] = { server = server, settings = settings }

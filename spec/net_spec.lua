@@ -198,6 +198,29 @@ describe("connecting", function()
     peer:close()
   end)
 
+  it("fails for what is no address with a message that shows it", function()
+    for address, seen in pairs { [""] = '""', ["tcp://a b:1"] = '"tcp://a b:1"',
+      ["tcp://127.0.0.1:1\0x"] = '"tcp://127.0.0.1:1\\0x"', ["tcp://x:1"] = "tcp://x:1" } do
+      local _, message, name = neap.connect(address)
+      assert.equal("address", name)
+      assert.matches("connect to " .. seen .. ": not an address", message, 1, true)
+      _, message = neap.listen(address, echo)
+      assert.matches("listen on " .. seen .. ": not an address", message, 1, true)
+    end
+  end)
+
+  it("tells a write behind a shutdown from one on what is closed", function()
+    local conn, peer = testing.pair()
+    conn:shutdown()
+    local ok, message, name = conn:write("x")
+    assert.is_nil(ok)
+    assert.equal("closed", name)
+    assert.equal("unix://: write: nothing can be written behind a shutdown", message)
+    conn:close()
+    assert.equal("unix://: write: it is closed", (select(2, conn:write("x"))))
+    peer:close()
+  end)
+
   it("gives a connection that still names its peer when it is closed", function()
     local conn, peer = helper.pair()
     local address = conn.peer

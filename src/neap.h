@@ -50,6 +50,7 @@ enum neap_err {
     NEAP_E_UNWATCHED = -24,   /* the system has no memory left to watch it */
     NEAP_E_THREAD = -26,      /* misuse: the handle is another thread's */
     NEAP_E_MALFORMED = -25,   /* bytes that the protocol does not allow */
+    NEAP_E_SHUTDOWN = -27,    /* a write behind a shutdown: as CLOSED, but the stream is open */
     NEAP_E_SYSTEM = -1000     /* another failure of the system: this minus its errno */
 };
 
@@ -959,7 +960,7 @@ int neap_stream_connected(uint32_t slot, uint32_t gen);
 
 /* Queue a slice or bytes behind everything queued before; written when the loop is flushed.
  * Returns the bytes queued now (NEAP_WRITE_HIGH_BYTES and more: the writer should wait for
- * NEAP_READY_WRITE). own: takes the slice, borrows bytes.  err: STALE, CLOSED (also after a
+ * NEAP_READY_WRITE). own: takes the slice, borrows bytes.  err: STALE, CLOSED, SHUTDOWN (after a
  * shutdown), LIMIT, MEMORY, RESET, …: why an earlier write failed; BUSY, and nothing was taken:
  * that many bytes would be queued, and they may not be (`above_high`). */
 int neap_stream_write(uint32_t slot, uint32_t gen, uint32_t slice_slot, uint32_t slice_gen,

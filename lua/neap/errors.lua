@@ -21,6 +21,7 @@ local known = {
     .. "fs.epoll.max_user_watches is reached" },
   [C.NEAP_E_OVERSIZED] = { "oversized", "larger than the limit" },
   [C.NEAP_E_STALE] = { "closed", "it is closed" },
+  [C.NEAP_E_SHUTDOWN] = { "closed", "nothing can be written behind a shutdown" },
   [C.NEAP_E_RANGE] = { "range", "outside its bytes" },
   [C.NEAP_E_OVERLAP] = { "overlap", "another live slice has a claim on these bytes" },
   [C.NEAP_E_READ_ONLY] = { "read_only", "its memory can only be read" },

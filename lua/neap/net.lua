@@ -36,11 +36,17 @@ local acceptors = {}
 
 local room = ffi.new("char[?]", C.NEAP_ADDRESS_BYTES)
 
-local function check_address(address, what)
+-- For messages: one of which nothing, or not all, would be seen stands in quotes.
+local function shown(address)
+  return address:find("^[^%c%s]+$") and address or ("%q"):format(address)
+end
+
+local function check_address(address, what, verb)
   check.string(address, what .. ": address")
+  verb = verb .. shown(address)
   -- C would take the part before a zero byte for the whole
-  if address:find("\0", 1, true) then return errors.failure(what, C.NEAP_E_ADDRESS) end
-  return true
+  if address:find("\0", 1, true) then return errors.failure(verb, C.NEAP_E_ADDRESS) end
+  return verb
 end
 
 -- ---- options ----
@@ -263,12 +269,12 @@ end
 --- Listens, and has what comes taken by an acceptor: take(self, made), made being a struct
 --- neap_connection. It is the kind of the tasks that it starts, too.
 function M.accept(acceptor, address, options, what)
-  local ok, message, name = check_address(address, what)
+  local verb, message, name = check_address(address, what, "listen on ")
   local given, timeout, home = check_options(options, listen_defaults, what)
-  if not ok then return nil, message, name end
+  if not verb then return nil, message, name end
   local made = handle_t()
   local code = C.neap_listener_open(loop, home.slot, home.gen, address, given, made)
-  if code < 0 then return open_failed("listen on " .. address, code, home, given) end
+  if code < 0 then return open_failed(verb, code, home, given) end
   local listener = listener_t(made.slot, made.gen)
   acceptor.gen, acceptor.options, acceptor.timeout = made.gen, given, timeout
   acceptor.address = listener_address(listener)
@@ -320,19 +326,19 @@ end
 --- idle_timeout (0), no_delay, keepalive: as for listen; connecting is a wait, too
 --- @return neap.Connection|nil conn, string? message, string? name
 function M.connect(address, options)
-  local ok, message, name = check_address(address, "neap.connect")
+  local verb, message, name = check_address(address, "neap.connect", "connect to ")
   local given, timeout, home = check_options(options, connect_defaults, "neap.connect")
-  if not ok then return nil, message, name end
+  if not verb then return nil, message, name end
   local made = connection_t()
   local code = C.neap_stream_connect(loop, home.slot, home.gen, address, given, made)
-  if code < 0 then return open_failed("connect to " .. address, code, home, given) end
+  if code < 0 then return open_failed(verb, code, home, given) end
   local conn = take_connection(made)
   set_timeout(conn.slot, timeout)
   local went, result = pcall(connected, conn)
   if went and result == 0 then return conn end
   conn:close()
   if not went then error(result, 0) end
-  return errors.failure("connect to " .. address, result)
+  return errors.failure(verb, result)
 end
 
 local pair_t = ffi.typeof("struct neap_connection[2]")

@@ -452,7 +452,8 @@ void neap_stream_finalize(void *handle)
 
 int neap_stream_writable(const struct neap_stream *s)
 {
-    if (!s || s->shutdown) return NEAP_E_CLOSED;
+    if (!s) return NEAP_E_CLOSED;
+    if (s->shutdown) return NEAP_E_SHUTDOWN;
     if (s->connect_result < 0 && s->connect_result != NEAP_E_AGAIN) return s->connect_result;
     return s->write_result;
 }

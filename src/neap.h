@@ -146,6 +146,7 @@ struct neap_pool_stats {
     uint64_t slices_detached;  /* slivers that moved by themselves */
     uint64_t bytes_detached;   /* … and what they no longer keep from the pool */
     uint64_t slices_returned;  /* of the released ones: by another thread than the pool's */
+    uint64_t strings_made;     /* Lua strings that bytes of its bufs were copied for */
 };
 
 /* own: returns owned (neap_pool_release).  err: RANGE (a size out of range), MEMORY (also when 256

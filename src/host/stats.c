@@ -35,6 +35,7 @@ static const struct counter of_pools[] = {
     COUNTER(neap_pool_stats, limit_hits),       COUNTER(neap_pool_stats, reads_paused),
     COUNTER(neap_pool_stats, reserve_used),     COUNTER(neap_pool_stats, slices_detached),
     COUNTER(neap_pool_stats, bytes_detached),   COUNTER(neap_pool_stats, slices_returned),
+    COUNTER(neap_pool_stats, strings_made),
 };
 
 static const struct counter of_slices[] = {

@@ -218,6 +218,7 @@ int neap_slice_copy_out(uint32_t slot, uint32_t gen, uint32_t offset, uint32_t n
                                 : neap_slice_stale(slot);
     if (!inside(s, offset, n)) return NEAP_E_RANGE;
     if (n) memcpy(room, neap_slice_data(s) + offset, n);
+    s->buf->stats->strings_made += n != 0;
     return NEAP_OK;
 }
 

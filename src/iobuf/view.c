@@ -82,6 +82,7 @@ int neap_view_copy(uint32_t slot, uint32_t gen, uint32_t epoch, uint32_t end, ui
     if (!r || end > neap_reader_unread(r)) return NEAP_E_STALE;
     if (offset > end || n > end - offset) return NEAP_E_RANGE;
     if (n) memcpy(room, r->buf->mem + r->start + offset, n);
+    r->pool->stats.strings_made += n != 0;
     return NEAP_OK;
 }
 

@@ -32,6 +32,7 @@ struct options {
     int turn_ms;
     int messages; /* after which a turn ends; 0: only the time does that */
     int rate;     /* messages a second that are begun; 0: when the last ones are back */
+    int stall_s;  /* without progress, after which the run ends */
     bool has_beside;
     clockid_t beside_clock;
 };
@@ -64,7 +65,7 @@ struct target {
 
 /* ro after parsing */
 static struct options options = {
-    .connections = 64, .message = {.size_bytes = 64}, .pipeline = 1, .turns = 100, .turn_ms = 250};
+    .connections = 64, .message = {.size_bytes = 64}, .pipeline = 1, .turns = 100, .turn_ms = 250, .stall_s = 5};
 static unsigned char arrived[CHUNK_BYTES];
 
 __attribute__((noreturn, format(printf, 1, 2))) static void die(const char *format, ...)

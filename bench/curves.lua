@@ -154,8 +154,8 @@ local function read_values(lines)
         names[#names + 1], values[name], rows[name] = name, {}, {}
       end
       count = tonumber(count)
-      values[name][count] = tonumber(value)
-      table.insert(rows[name], count)
+      if not values[name][count] then table.insert(rows[name], count) end
+      values[name][count] = math.min(values[name][count] or math.huge, tonumber(value))
     end
   end
   return names, values, rows

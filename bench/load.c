@@ -13,8 +13,8 @@
  * Each connection sends its own stretch of a pattern that depends on the position,
  * and compares what comes back. With --frames each message is that stretch behind a
  * header: its bytes u32be, type 1 u16be, its number u16be. Any difference, an early
- * close or 5 s without progress end the run with exit status 1 and a line that says
- * where.
+ * close or --stall-s seconds (5) without progress end the run with exit status 1 and a
+ * line that says where.
  *
  * Output: a heading, then one line of tab-separated values for each turn. Server
  * CPU time is that of the whole process PID ("-" without a PID). The loader's includes
@@ -44,7 +44,6 @@ enum {
     TARGETS_MAX = 16,
     EVENTS_MAX = 256,
     WAIT_MS = 100,
-    STALL_S = 5,
 };
 
 static const uint64_t NS_PER_S = 1000000000;
@@ -140,8 +139,8 @@ static void check_stall(const struct target *t, uint64_t now)
     for (int i = 0; i < options.connections; i++) {
         const struct conn *c = &t->conns[i];
         /* now may be older than progress_ns, so no subtraction */
-        if (c->answered < c->begun && now > c->progress_ns + STALL_S * NS_PER_S)
-            die_at(t, c, c->received, "nothing came back for 5 s");
+        if (c->answered < c->begun && now > c->progress_ns + (uint64_t)options.stall_s * NS_PER_S)
+            die_at(t, c, c->received, "nothing came back for too long (--stall-s)");
     }
 }
 

@@ -19,6 +19,7 @@ enum {
     MESSAGES_MAX = 1 << 30,
     TURNS_MAX = 1000000,
     TURN_MAX_MS = 60000,
+    STALL_MAX_S = 3600,
     BODY_MAX_BYTES = 64 << 20,
 };
 
@@ -147,6 +148,7 @@ static void parse_options(int argc, char **argv)
                                           {"turn-ms", required_argument, NULL, 'm'},
                                           {"messages", required_argument, NULL, 'n'},
                                           {"rate", required_argument, NULL, 'r'},
+                                          {"stall-s", required_argument, NULL, 'l'},
                                           {"beside", required_argument, NULL, 'b'},
                                           {"frames", no_argument, NULL, 'f'},
                                           {"http", required_argument, NULL, 'h'},
@@ -166,6 +168,7 @@ static void parse_options(int argc, char **argv)
         case 'm': options.turn_ms = parse_number("--turn-ms", optarg, TURN_MAX_MS); break;
         case 'n': options.messages = parse_number("--messages", optarg, MESSAGES_MAX); break;
         case 'r': options.rate = parse_number("--rate", optarg, MESSAGES_MAX); break;
+        case 'l': options.stall_s = parse_number("--stall-s", optarg, STALL_MAX_S); break;
         case 'h': parse_http(optarg); break;
         case 'o': read_body(optarg); break;
         case 'f': options.message.frames = true; break;
@@ -176,7 +179,7 @@ static void parse_options(int argc, char **argv)
         default:
             die("usage: load [--connections N] [--size BYTES] [--pipeline N] [--frames] "
                 "[--http TARGET --body FILE] [--rate N] [--turns N] [--turn-ms N | --messages N] "
-                "[--beside PID] "
+                "[--beside PID] [--stall-s N] "
                 "name=host:port[,pid] ...");
         }
     }

@@ -64,8 +64,12 @@ struct target {
 };
 
 /* ro after parsing */
-static struct options options = {
-    .connections = 64, .message = {.size_bytes = 64}, .pipeline = 1, .turns = 100, .turn_ms = 250, .stall_s = 5};
+static struct options options = {.connections = 64,
+                                 .message = {.size_bytes = 64},
+                                 .pipeline = 1,
+                                 .turns = 100,
+                                 .turn_ms = 250,
+                                 .stall_s = 5};
 static unsigned char arrived[CHUNK_BYTES];
 
 __attribute__((noreturn, format(printf, 1, 2))) static void die(const char *format, ...)

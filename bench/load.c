@@ -139,8 +139,11 @@ static void check_stall(const struct target *t, uint64_t now)
     for (int i = 0; i < options.connections; i++) {
         const struct conn *c = &t->conns[i];
         /* now may be older than progress_ns, so no subtraction */
-        if (c->answered < c->begun && now > c->progress_ns + (uint64_t)options.stall_s * NS_PER_S)
-            die_at(t, c, c->received, "nothing came back for too long (--stall-s)");
+        if (c->answered == c->begun || now <= c->progress_ns + (uint64_t)options.stall_s * NS_PER_S)
+            continue;
+        char what[64];
+        snprintf(what, sizeof what, "nothing came back for %d s", options.stall_s);
+        die_at(t, c, c->received, what);
     }
 }
 

@@ -632,6 +632,7 @@ describe("and", function()
       { message_timeout = 1 })
     raises("http.serve: options must be a table, got 5", serve, 5)
     raises("http.serve: no option \"speed\"", serve, { speed = 1 })
+    raises("http.serve: timeout must be a number from 0", serve, { timeout = "1" })
     for wrong, meant in pairs { max_boby = "max_body", max_mesage = "max_message",
       backlogs = "backlog" } do
       raises(("http.serve: no option %q (is it %s?)"):format(wrong, meant), serve, { [wrong] = 1 })

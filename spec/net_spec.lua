@@ -200,7 +200,8 @@ describe("connecting", function()
 
   it("fails for what is no address with a message that shows it", function()
     for address, seen in pairs { [""] = '""', ["tcp://a b:1"] = '"tcp://a b:1"',
-      ["tcp://127.0.0.1:1\0x"] = '"tcp://127.0.0.1:1\\0x"', ["tcp://x:1"] = "tcp://x:1" } do
+      ["tcp://127.0.0.1:1\0x"] = '"tcp://127.0.0.1:1\\0x"', ["tcp://x:1"] = "tcp://x:1",
+      ["tcp://x\ny:1"] = '"tcp://x\\ny:1"' } do
       local _, message, name = neap.connect(address)
       assert.equal("address", name)
       assert.matches("connect to " .. seen .. ": not an address", message, 1, true)

@@ -32,7 +32,7 @@ M.LAST = -2
 --- one that a handler was given is closed when the handler returns, others by `close` (a forgotten
 --- one by the collector). One task may read and another write; two that read raise.
 --- @class neap.Connection
---- @field peer string the address of the other side, also when it is closed
+--- @field peer string the address of the other side, also of the last 1,024 that were closed
 local Stream = {}
 
 -- Who waits, by slot; no entry keeps a connection from being collected.

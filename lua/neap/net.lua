@@ -38,7 +38,7 @@ local room = ffi.new("char[?]", C.NEAP_ADDRESS_BYTES)
 
 -- For messages: one of which nothing, or not all, would be seen stands in quotes.
 local function shown(address)
-  return address:find("^[^%c%s]+$") and address or ("%q"):format(address)
+  return address:find("^[^%c%s]+$") and address or (("%q"):format(address):gsub("\\\n", "\\n"))
 end
 
 local function check_address(address, what, verb)

@@ -9,17 +9,19 @@
 
 enum {
     GROW_BYTES = NEAP_TINY(64 * 1024, 16384), /* memory made usable at a time */
-    COLOURS = 256                             /* pages ahead of a table, at most */
+    COLOUR_BYTES = 64 * 1024,                 /* whole pages on every system */
+    COLOURS = 255
 };
 
-/* The system aligns what is large to 2 MiB. Of two tables at addresses that are so alike, some
- * processors keep but one in their nearest cache (AMD's looks a line up by a hash of bits 12 to 27),
- * and each use of one drives the other out: a slice took 11.6 ns or 15 to 30, by chance. So each
- * table has another number of pages ahead of it, which are never used. */
+/* Large tables are mapped one beside the other, or at multiples of 2 MiB. Of two at addresses that
+ * are so alike, some processors keep but one in their nearest cache (AMD's looks a line up by a hash
+ * of bits 12 to 27), and each use of one drives the other out: a slice took 11.6 ns or 15 to 30, by
+ * chance. So there is room in front of each table, of another size each time, that is never used. */
 static size_t next_colour(void)
 {
     static _Atomic uint32_t made;
-    return atomic_fetch_add_explicit(&made, 1, memory_order_relaxed) % COLOURS;
+    uint32_t nth = atomic_fetch_add_explicit(&made, 1, memory_order_relaxed) % COLOURS;
+    return (nth + 1) * (size_t)COLOUR_BYTES;
 }
 
 static size_t table_bytes(const struct neap_slots *t)
@@ -29,10 +31,10 @@ static size_t table_bytes(const struct neap_slots *t)
 
 static bool reserve(struct neap_slots *t)
 {
-    size_t ahead = next_colour() * NEAP_MEM_PAGE, bytes = table_bytes(t);
+    size_t ahead = next_colour(), bytes = table_bytes(t);
     uint8_t *p = neap_mem_reserve(ahead + bytes);
     if (!p) return false;
-    t->pages_ahead = (uint32_t)(ahead / NEAP_MEM_PAGE);
+    t->ahead = (uint32_t)ahead;
     t->start = p + ahead;
     neap_root(t->start, bytes);
     t->items = t->start - (size_t)t->first * t->item_size;
@@ -86,9 +88,8 @@ void neap_slots_end(struct neap_slots *t)
 {
     neap_assert(t->live == 0, "a table ends when it is empty");
     if (t->start) {
-        size_t ahead = (size_t)t->pages_ahead * NEAP_MEM_PAGE;
         neap_no_root(t->start, table_bytes(t));
-        neap_mem_unmap(t->start - ahead, ahead + table_bytes(t));
+        neap_mem_unmap(t->start - t->ahead, t->ahead + table_bytes(t));
     }
     *t = (struct neap_slots){.first = t->first, .item_size = t->item_size, .limit = t->limit};
 }

@@ -36,12 +36,12 @@ struct neap_slots {
     uint8_t *start; /* private: where the first slot of the table stands */
     uint32_t first; /* ro: its number */
     uint32_t count; /* ro: slots ever used, the first included */
-    uint32_t item_size;   /* ro: bytes */
-    uint32_t free_head;   /* private: the slot given back last */
-    uint32_t limit;       /* ro: items at most, the first slot included */
-    uint32_t live;        /* ro: slots in use */
-    uint32_t committed;   /* private: slots whose memory is usable */
-    uint32_t pages_ahead; /* private: of `start`, reserved and never used */
+    uint32_t item_size; /* ro: bytes */
+    uint32_t free_head; /* private: the slot given back last */
+    uint32_t limit;     /* ro: items at most, the first slot included */
+    uint32_t live;      /* ro: slots in use */
+    uint32_t committed; /* private: slots whose memory is usable */
+    uint32_t ahead;     /* private: bytes in front of `start`, reserved and never used */
 };
 
 #define NEAP_SLOTS(type, max)                                                                      \

@@ -324,6 +324,7 @@ local function split_options(options)
   others.message_timeout = own.head_timeout
   local room = math.max(1048576, 2 * own.max_head)
   if others.max_message == nil then others.max_message = room end
+  check.seconds(others.timeout, "http.serve: timeout")
   return own, others
 end
 
@@ -390,7 +391,10 @@ function M.serve(address, handler, options)
     handle = handler_of(settings, handler),
     fail = fail_of(settings),
   }, others, "http.serve", task.origin_of(2))
-  if not server then return nil, message, name end
+  if not server then
+    if settings.close_log then settings.close_log() end
+    return nil, message, name
+  end
   local made = setmetatable({}, server_metatable)
   inner[made] = { server = server, settings = settings }
   return made

@@ -106,6 +106,17 @@ local function poll_ended(ready)
   log.limited("warn", message)
 end
 
+-- (A function of its own, which is compiled from here on: nothing behind a resume is.)
+local function end_turn()
+  left = 0
+  queue_after_turn()
+  run_queue()
+  C.neap_loop_flush(loop)
+  if C.neap_collector_due(true) then collector.step() end
+  if C.neap_ledger_news() then on_forgotten() end
+  slice.reclaim()
+end
+
 --- One turn: start what was spawned, wait, resume who is ready, write what they wrote.
 local function turn(block)
   run_queue()
@@ -121,13 +132,7 @@ local function turn(block)
   if ready < 0 or failed_polls > 0 then poll_ended(ready) end
   left = ready
   dispatch()
-  left = 0
-  queue_after_turn()
-  run_queue()
-  C.neap_loop_flush(loop)
-  if C.neap_collector_due(true) then collector.step() end
-  if C.neap_ledger_news() then on_forgotten() end
-  slice.reclaim()
+  return end_turn()
 end
 
 local function run_until_woken()

@@ -1,7 +1,9 @@
---- What many connections have to send leaves in system calls that they share, where the system has
---- an io_uring; what their peers and tasks see of it is the same as where it has none.
+--- What comes on many connections at once is read one behind the other. What they have to send
+--- leaves in system calls that they share, where the system has an io_uring; what their peers and
+--- tasks see of it is the same as where it has none.
 
 local helper = require("spec.helper")
+local neap = require("neap")
 local http = require("neap.http")
 
 local CROWD = 40
@@ -41,12 +43,65 @@ local function receive(peer, n)
   return table.concat(parts)
 end
 
+local function text(slice)
+  local bytes = slice:str()
+  slice:release()
+  return bytes
+end
+
 local function close(list)
   for _, one in ipairs(list) do one:close() end
 end
 
 describe("a crowd of connections", function()
   helper.watch(before_each, after_each)
+
+  it("is read from together, before the first of the tasks that wait goes on", function()
+    local conns, peers = crowd()
+    local ready = {} -- how many had been read from, when each task went on
+    for i, conn in ipairs(conns) do
+      neap.spawn(function()
+        assert.equal(SMALL .. i, text(conn:read(#SMALL + #tostring(i))))
+        local count = 0
+        for _, other in ipairs(conns) do
+          if other:info().read_bytes > 0 then count = count + 1 end
+        end
+        ready[#ready + 1] = count
+      end)
+    end
+    helper.turn()
+    for i, peer in ipairs(peers) do peer:send(SMALL .. i) end
+    helper.turn_until(function() return #ready == CROWD end)
+    assert.is_true(ready[1] > 1, "the first found only its own")
+    assert.is_true(ready[1] < CROWD, "memory is held for all of them at once")
+    assert.equal(CROWD, ready[CROWD])
+    close(conns)
+    close(peers)
+  end)
+
+  it("is not read from for a read, or a pipe, that was given up", function()
+    local conns, peers = crowd()
+    local gave_up = 0
+    for i, conn in ipairs(conns) do
+      conn:set_timeout(0.001)
+      neap.spawn(function()
+        local wait = i > CROWD / 2 and conn.pipe_to or conn.read
+        local done, _, name = wait(conn, i > CROWD / 2 and conn or 1)
+        assert.is_nil(done)
+        assert.equal("timeout", name)
+        gave_up = gave_up + 1
+      end)
+    end
+    helper.turn_until(function() return gave_up == CROWD end)
+    for _, peer in ipairs(peers) do peer:send(SMALL) end
+    for _ = 1, 3 do helper.turn() end
+    for _, conn in ipairs(conns) do
+      assert.equal(0, conn:info().read_bytes)
+      assert.equal(SMALL, text(conn:read(#SMALL)))
+    end
+    close(conns)
+    close(peers)
+  end)
 
   it("sends in calls that are shared, if the system has such #sizes", function()
     local conns, peers = crowd()
@@ -170,7 +225,7 @@ describe("where the system has no io_uring", function()
       local result = helper.start(("env SHIM=io_uring_setup:0:%d LD_PRELOAD=%s %s test "
         .. "spec/batch_spec.lua"):format(refusal, shim, helper.neap), 100):finish()
       if result.status ~= 0 then error(result.out .. result.err) end
-      assert.matches("6 successes / 0 failures / 0 errors", result.out, 1, true)
+      assert.matches("8 successes / 0 failures / 0 errors", result.out, 1, true)
     end
   end)
 end)

@@ -1010,6 +1010,10 @@ int neap_stream_queued(uint32_t slot, uint32_t gen);
  * err: as neap_stream_queued(). */
 int neap_stream_flush(uint32_t slot, uint32_t gen, uint32_t low);
 
+/* The read that found nothing is given up: what comes stays with the system until there is another.
+ * err: STALE. */
+int neap_stream_forgo(uint32_t slot, uint32_t gen);
+
 /* Send what is queued, then the end of the stream; reading goes on. err: STALE, CLOSED. */
 int neap_stream_shutdown(uint32_t slot, uint32_t gen);
 

@@ -162,6 +162,7 @@ local function fill(self, _, co, yieldable)
   readers[slot] = me
   local code = wait(me, timeout_of(slot), readers, slot)
   if readers[slot] == me then readers[slot] = false end
+  if code < 0 then C.neap_stream_forgo(slot, self.gen) end
   if code == TIMEOUT and not me.cut and C.neap_reader_waits(self.reader_slot, self.reader_gen) == 1
   then
     return LIMIT -- it was the pool that kept it waiting, and not the peer

@@ -61,6 +61,7 @@ function M.install(methods, kind)
     readers[from_slot], writers[to_slot] = me, me
     sources[from_slot], sinks[to_slot] = pipe, pipe
     local ok, code = pcall(until_over, pipe, me, timeout_of(from_slot))
+    C.neap_stream_forgo(from_slot, self.gen)
     clear(sources, from_slot, pipe)
     clear(sinks, to_slot, pipe)
     clear(readers, from_slot, me)

@@ -342,7 +342,7 @@ static void fill_small(uint32_t room_size)
     assert_int_equal(neap_reader_idle(AT(reader)), NEAP_OK);
 }
 
-static void R12_who_fills_a_buf_gets_large_ones_until_less_comes(void **state)
+static void R12_who_fills_a_buf_gets_large_ones_until_a_usual_one_would_do(void **state)
 {
     (void)state;
     start();
@@ -350,8 +350,8 @@ static void R12_who_fills_a_buf_gets_large_ones_until_less_comes(void **state)
     fill_all_of(NEAP_BUF_MIN_BYTES);
     fill_all_of(4 * NEAP_BUF_MIN_BYTES);
     assert_int_equal(room_for(1).size, 4 * NEAP_BUF_MIN_BYTES);
-    fill(NEAP_BUF_MIN_BYTES); /* enough to stay */
-    slice_end(read_n(NEAP_BUF_MIN_BYTES));
+    fill(NEAP_BUF_MIN_BYTES + 1); /* enough to stay */
+    slice_end(read_n(NEAP_BUF_MIN_BYTES + 1));
     assert_int_equal(neap_reader_idle(AT(reader)), NEAP_OK);
     fill_small(4 * NEAP_BUF_MIN_BYTES);
     /* the pool may give a large buf that is free for a usual one: another holder takes it */
@@ -361,6 +361,22 @@ static void R12_who_fills_a_buf_gets_large_ones_until_less_comes(void **state)
     fill_small(NEAP_BUF_MIN_BYTES);
     slice_end(slice);
     assert_int_equal(neap_allocator_release(AT(other)), NEAP_OK);
+    finish();
+}
+
+static void R12_messages_of_just_a_usual_buf_get_few_large_ones(void **state)
+{
+    (void)state;
+    start();
+    int large = 0, messages = 100;
+    for (int i = 0; i < messages; i++) {
+        large += room_for(1).size > NEAP_BUF_MIN_BYTES;
+        fill(NEAP_BUF_MIN_BYTES);
+        slice_end(read_n(NEAP_BUF_MIN_BYTES));
+        assert_int_equal(neap_reader_idle(AT(reader)), NEAP_OK);
+        neap_pool_trim(AT(pool)); /* or a large one that is free is given for a usual one */
+    }
+    assert_in_range(large, messages / 20, messages / 10);
     finish();
 }
 
@@ -660,7 +676,8 @@ static const struct CMUnitTest tests[] = {
     TEST(R3_the_rest_moves_to_a_larger_buf_and_slices_stay_valid),
     TEST(R3_the_rest_does_not_move_over_a_slice),
     TEST(R3_afterwards_the_reader_returns_to_normal_bufs),
-    TEST(R12_who_fills_a_buf_gets_large_ones_until_less_comes),
+    TEST(R12_who_fills_a_buf_gets_large_ones_until_a_usual_one_would_do),
+    TEST(R12_messages_of_just_a_usual_buf_get_few_large_ones),
     TEST(R12_a_pool_without_room_for_a_large_buf_gives_a_usual_one),
     TEST(R12_a_pool_with_more_live_than_it_would_keep_gives_usual_bufs),
     TEST(R10_memory_follows_what_came_and_not_what_was_asked),

@@ -8,7 +8,9 @@
 
 enum {
     SMALL_ROOM = 4, /* a buf with less than this part of it left is not filled further */
-    BUSY_TIMES = 4, /* a busy reader takes bufs of so many times the usual size */
+    BUSY_TIMES = 4, /* a busy reader takes bufs of so many times the usual size, … */
+    FULL_TIMES =
+        8, /* … and after one that was not needed none before so many usual ones were full */
 };
 
 const struct neap_slots neap_no_readers = NEAP_SLOTS(struct neap_reader, NEAP_READERS_MAX);
@@ -186,11 +188,20 @@ int neap_reader_make_room(struct neap_reader *r, uint32_t want, struct neap_room
 }
 
 /* Busy is who had a usual buf's worth of bytes and no room for more: there may be more at once. It
- * is over when less is unread after a fill. */
+ * is over when a usual buf would have done: for a while, since messages may be of just its size. */
 static void note_amount(struct neap_reader *r)
 {
-    bool much = unread(r) >= r->pool->min_size;
-    if (!much || r->end == r->buf->capacity) r->busy = much;
+    uint32_t usual = r->pool->min_size;
+    bool large = r->buf->capacity >= (uint64_t)BUSY_TIMES * usual;
+    if (r->busy && large && unread(r) <= usual) {
+        r->busy = false;
+        r->patience = FULL_TIMES;
+    } else if (unread(r) < usual) {
+        r->busy = false;
+    } else if (r->end == r->buf->capacity) {
+        r->busy = r->patience == 0;
+        if (r->patience) r->patience--;
+    }
 }
 
 void neap_reader_got(struct neap_reader *r, uint32_t n)

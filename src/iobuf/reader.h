@@ -32,6 +32,7 @@ struct neap_reader {
     bool tried : 1;        /* … and has tried since it was woken */
     bool chosen : 1;       /* it has its pool's reserve */
     bool waits_for_account : 1; /* its own slices must go first */
+    uint8_t patience;           /* private: usual bufs to fill before the next large one */
     int16_t ending;             /* why nothing more will come; NEAP_OK: it may */
     uint32_t max_read;
     struct neap_pool *pool; /* kept open; NULL once closed */
@@ -42,6 +43,7 @@ struct neap_reader {
     uint32_t epoch;         /* moves on with every read, peek and skip: views of before are stale */
     neap_reader_fill *fill; /* rw; NULL: somebody else fills it */
     void *source;           /* rw; what `fill` reads from */
+    uint32_t wanted;        /* rw: by `fill`, what it was asked for last */
     uint64_t searched_for;  /* private: the delimiter of the last search, if it was short */
     uint32_t searched;      /* private: unread bytes that search has seen, without finding it */
     uint32_t account;       /* private to pause.c, to the end: slot; 0: no limit of its own */

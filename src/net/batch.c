@@ -1,8 +1,56 @@
-/* batch.c - what many streams have to send leaves in one system call (ring.h): a third of what a
- * small send costs is the call. What a batch leaves, the flush of each stream sends, as it does where
- * there is no ring. Thread: the loop's. */
+/* batch.c - streams that are ready at once are read one behind the other, before the tasks that wait
+ * for it go on: what the system needs for one is still in the cache for the next, and so is what the
+ * tasks need. What many have to send leaves in one system call (ring.h): a third of what a small send
+ * costs is the call. What a batch leaves, the flush of each stream sends, as it does where there is no
+ * ring. Thread: the loop's. */
+#include <stddef.h>
+
 #include "net/ring.h"
 #include "net/stream.h"
+
+enum { READ_AHEAD = NEAP_TINY(16, 2) }; /* their bufs, of up to 64 KiB, are held at once */
+
+/* ---- reading ---- */
+
+static struct neap_mark *mark_of(struct neap_link *link)
+{
+    return neap_owner_of(link, struct neap_mark, link);
+}
+
+/* The stream of a mark; of a mark that is another's: some address near it. */
+static struct neap_stream *stream_near(struct neap_link *link)
+{
+    return neap_owner_of(mark_of(link), struct neap_stream, mark);
+}
+
+/* With thousands of connections nothing of those to come is in a cache: get there while one is read
+ * what each message touches, of the one after the next the stream, of the next what the stream points
+ * to. */
+static void fetch(struct neap_loop *loop, struct neap_link *next)
+{
+    for (size_t at = 0; at < offsetof(struct neap_stream, linger); at += NEAP_CACHE_LINE)
+        __builtin_prefetch((const char *)stream_near(next->next) + at);
+    if (next == &loop->marks || mark_of(next)->what != NEAP_READY_READ) return;
+    const struct neap_reader *reader = stream_near(next)->reader;
+    for (size_t at = 0; at < sizeof *reader; at += NEAP_CACHE_LINE)
+        __builtin_prefetch((const char *)reader + at);
+}
+
+uint32_t neap_streams_read(struct neap_loop *loop)
+{
+    uint32_t count = 0;
+    struct neap_link *at = loop->marks.next;
+    while (at != &loop->marks && count < READ_AHEAD) {
+        struct neap_link *next = at->next;
+        fetch(loop, next);
+        if (mark_of(at)->what == NEAP_READY_READ) neap_stream_read_ahead(stream_near(at));
+        count++;
+        at = next;
+    }
+    return count;
+}
+
+/* ---- sending ---- */
 
 /* One piece, for which the system may have room. */
 static bool joins(const struct neap_stream *s)

@@ -23,10 +23,10 @@ _Static_assert((int)NEAP_WATCH_READ == EV_READ && (int)NEAP_WATCH_WRITE == EV_WR
                "a watch's events are libev's");
 
 enum {
-    SIGNALS = 65,                        /* Linux has 1 to 64 */
-    FLUSH_STREAMS = NEAP_TINY(64, 2),    /* with something queued, and … */
-    FLUSH_BYTES = NEAP_TINY(65536, 128), /* … bytes queued: a flush interrupts the turn */
-    DECAY_STEP_BYTES = 4 << 20,          /* given back in one turn: well under a millisecond */
+    SIGNALS = 65,                         /* Linux has 1 to 64 */
+    FLUSH_STREAMS = NEAP_TINY(64, 2),     /* with something queued, and … */
+    FLUSH_BYTES = NEAP_TINY(262144, 128), /* … bytes queued: a flush interrupts the turn */
+    DECAY_STEP_BYTES = 4 << 20,           /* given back in one turn: well under a millisecond */
 };
 static const double decay_idle_seconds = 1;  /* between looks at pools that had nothing free */
 static const double paused_seconds = 1;      /* a poll at most, while readers wait for memory */
@@ -157,33 +157,12 @@ static void flush_if_much(struct neap_loop *loop)
         neap_loop_flush(loop);
 }
 
-/* The stream of a mark; of a mark that is another's: some address near it. */
-static struct neap_stream *stream_near(struct neap_link *link)
-{
-    struct neap_mark *mark = neap_owner_of(link, struct neap_mark, link);
-    return neap_owner_of(mark, struct neap_stream, mark);
-}
-
-/* With thousands of connections nothing of those to come is in a cache: get there while this one
- * is handled what each message touches, of the one after the next the stream, of the next what the
- * stream points to. */
-static void fetch_ahead(struct neap_loop *loop)
-{
-    struct neap_link *next = loop->marks.next->next, *then = next->next;
-    for (size_t at = 0; at < offsetof(struct neap_stream, linger); at += NEAP_CACHE_LINE)
-        __builtin_prefetch((const char *)stream_near(then) + at);
-    if (next == &loop->marks) return;
-    if (neap_owner_of(next, struct neap_mark, link)->what != NEAP_READY_READ) return;
-    const struct neap_reader *reader = stream_near(next)->reader;
-    for (size_t at = 0; at < sizeof *reader; at += NEAP_CACHE_LINE)
-        __builtin_prefetch((const char *)reader + at);
-}
-
 bool neap_loop_next(struct neap_loop *loop, struct neap_ready *ready)
 {
     flush_if_much(loop);
     if (loop->marks.next == &loop->marks) return false;
-    fetch_ahead(loop);
+    if (loop->ahead_count == 0) loop->ahead_count = neap_streams_read(loop);
+    loop->ahead_count--;
     struct neap_mark *mark = neap_owner_of(loop->marks.next, struct neap_mark, link);
     *ready = neap_guard.last = (struct neap_ready){mark->slot, mark->what};
     neap_mark_clear(loop, mark);
@@ -642,6 +621,7 @@ int neap_loop_poll(struct neap_loop *loop, double timeout)
     if (neap_guard.asleep && (now || loop->mark_count)) neap_guard_wake();
     ev_timer_stop(loop->ev, timer);
     set_polled(loop, now_of(loop));
+    loop->ahead_count = 0;
     if (!poll_errno) return (int)loop->mark_count;
     nanosleep(&failed_poll_pause, NULL);
     return NEAP_E_SYSTEM - poll_errno;

@@ -50,6 +50,7 @@ struct neap_loop {
     void (*run_chore)(struct neap_chore *chore); /* rw: by streams, the only ones that have any */
     struct neap_ring *ring;                      /* ro: NULL: each send is a call of its own */
     uint32_t mark_count;
+    uint32_t ahead_count; /* of the first marks, for which was read */
     uint32_t chore_count;
     uint64_t queued_bytes; /* rw: by streams, since the last flush */
     uint32_t listener_count;
@@ -104,6 +105,9 @@ static inline bool neap_loop_batches(const struct neap_loop *loop)
 {
     return loop->ring && loop->chore_count + loop->mark_count >= NEAP_BATCH_STREAMS;
 }
+
+/* Read for the first marks, before the first of them is taken (batch.c). Returns for how many. */
+uint32_t neap_streams_read(struct neap_loop *loop);
 
 /* Send, in one system call, what chores would send one by one (batch.c). They run all the same. */
 void neap_streams_send(struct neap_loop *loop);

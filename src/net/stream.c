@@ -292,6 +292,7 @@ int neap_stream_await(struct neap_stream *s)
 {
     neap_reader_rest(s->reader);
     watch_for(s, NEAP_WATCH_READ, true);
+    s->awaits = true;
     return NEAP_E_AGAIN;
 }
 
@@ -333,7 +334,9 @@ static int fill(struct neap_reader *r, uint32_t want)
 {
     struct neap_stream *s = r->source;
     if (s->connect_result < 0) return s->connect_result;
+    r->wanted = want;
     if (!s->readable) return neap_stream_await(s);
+    s->awaits = false;
     struct neap_room room;
     int result = neap_reader_make_room(r, want, &room);
     if (result == NEAP_E_LIMIT && neap_reader_paused(r)) return pause_reading(s);
@@ -350,6 +353,11 @@ static int fill(struct neap_reader *r, uint32_t want)
     s->active_at = neap_loop_ticks(s->loop);
     neap_reader_got(r, (uint32_t)n);
     return NEAP_OK;
+}
+
+void neap_stream_read_ahead(struct neap_stream *s)
+{
+    if (s->awaits && s->readable && !s->closing) fill(s->reader, s->reader->wanted);
 }
 
 /* ---- the life of a stream ---- */
@@ -526,6 +534,14 @@ int neap_stream_flush(uint32_t slot, uint32_t gen, uint32_t low)
         neap_chore_set(s->loop, &s->flush);
     }
     return neap_stream_queued(slot, gen);
+}
+
+int neap_stream_forgo(uint32_t slot, uint32_t gen)
+{
+    struct neap_stream *s = stream_of(slot, gen);
+    if (!s) return NEAP_E_STALE;
+    s->awaits = false;
+    return NEAP_OK;
 }
 
 int neap_stream_shutdown(uint32_t slot, uint32_t gen)

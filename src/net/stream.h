@@ -1,5 +1,5 @@
 /* stream.h - a stream as the files of this directory see it: stream.c moves its bytes and ends it,
- * batch.c sends for many at once, connect.c opens it, peer.c names it, put.c and pipe.c queue what is
+ * batch.c reads and sends for many at once, connect.c opens it, peer.c names it, put.c and pipe.c queue what is
  * no slice of a script's, disk.c sends files past the queue, idle.c watches for one without traffic.
  * Thread: the loop's. */
 #pragma once
@@ -30,6 +30,7 @@ struct neap_stream {
     bool unsent : 1;     /* counted in loop->unsent_count */
     bool wants_low : 1;  /* a writer waits for a shorter queue */
     bool wants_room : 1; /* and this one until the system takes more past the queue */
+    bool awaits : 1;     /* a read has found nothing: it takes what comes */
     bool refused : 1;    /* the system would not watch it, and has told nothing since */
     struct neap_mark mark;
     /* the second */
@@ -66,6 +67,9 @@ int neap_stream_writable(const struct neap_stream *s);
 
 /* Nothing is unread, and the system has said nothing: let it. Returns AGAIN. */
 int neap_stream_await(struct neap_stream *s);
+
+/* Read what has come, if a read waits for it. */
+void neap_stream_read_ahead(struct neap_stream *s);
 
 /* Send what is queued, now. Returns whether all of it went. */
 bool neap_stream_send(struct neap_stream *s);

@@ -9,8 +9,7 @@
 enum {
     SMALL_ROOM = 4, /* a buf with less than this part of it left is not filled further */
     BUSY_TIMES = 4, /* a busy reader takes bufs of so many times the usual size, … */
-    FULL_TIMES =
-        8, /* … and after one that was not needed none before so many usual ones were full */
+    FULL_TIMES = 8, /* … and none for so many that were full, after one it did not need */
 };
 
 const struct neap_slots neap_no_readers = NEAP_SLOTS(struct neap_reader, NEAP_READERS_MAX);

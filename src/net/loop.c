@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <ev.h>
+#include <math.h>
 #include <signal.h>
 #include <stddef.h>
 #include <string.h>
@@ -601,17 +602,26 @@ static double wake_readers(void)
     return neap_collector_due(true) ? hurried_seconds : paused_seconds;
 }
 
-int neap_loop_poll(struct neap_loop *loop, double timeout)
+/* A poll ends after so many seconds. Most are to end at the same moment: when pools are looked at. */
+static void end_poll_in(struct neap_loop *loop, double seconds)
 {
     struct ev_timer *timer = &timers_of(loop)->poll;
+    double due = loop->polled_at + seconds;
+    if (ev_is_active(timer) && fabs(due - loop->poll_due) < slack_seconds) return;
+    ev_timer_stop(loop->ev, timer);
+    ev_timer_set(timer, seconds, 0);
+    ev_timer_start(loop->ev, timer);
+    loop->poll_due = due;
+}
+
+int neap_loop_poll(struct neap_loop *loop, double timeout)
+{
     neap_thread_turn();
     neap_slices_sweep();
     timeout = sooner(timeout, sooner(decay_pools(loop), wake_readers()));
     bool now = timeout == 0 || loop->mark_count;
-    if (!now && timeout > 0) {
-        ev_timer_set(timer, timeout, 0);
-        ev_timer_start(loop->ev, timer);
-    }
+    if (!now && timeout > 0) end_poll_in(loop, timeout);
+    if (timeout < 0) ev_timer_stop(loop->ev, &timers_of(loop)->poll);
     neap_guard.working = false;
     poll_errno = 0;
     ev_run(loop->ev, now ? EVRUN_NOWAIT : EVRUN_ONCE);
@@ -619,7 +629,6 @@ int neap_loop_poll(struct neap_loop *loop, double timeout)
     neap_guard.working = loop->listener_count || neap_streams.live;
     /* not if it was the look itself that ended the poll */
     if (neap_guard.asleep && (now || loop->mark_count)) neap_guard_wake();
-    ev_timer_stop(loop->ev, timer);
     set_polled(loop, now_of(loop));
     loop->ahead_count = 0;
     if (!poll_errno) return (int)loop->mark_count;

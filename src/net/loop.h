@@ -65,6 +65,7 @@ struct neap_loop {
     double ahead;       /* private: of the system's clock, since it was moved */
     double polled_at;   /* private: the clock when the last poll ended, or alarms rang, and … */
     uint32_t ticks;     /* private: … the same for neap_loop_ticks() */
+    double poll_due;    /* private: the clock when the last poll was to end, if its timer runs */
     double decay_at;    /* private: the clock when pools are looked at next */
     void *timers;       /* private to loop.c */
 };

@@ -117,17 +117,22 @@ static uint32_t smaller(uint64_t a, uint64_t b)
     return (uint32_t)(a < b ? a : b);
 }
 
-/* A busy reader takes a large buf where there is one to be had: fewer reads for as many bytes. Not
- * where more than the pool would keep is live: many connections, or slices that were forgotten,
- * hold no more than they would without. */
+bool neap_reader_spare(const struct neap_reader *r, uint64_t bytes)
+{
+    const struct neap_pool *pool = r->pool;
+    if (!pool || r->account) return false;
+    uint64_t most = pool->soft && pool->soft < pool->retain ? pool->soft / 2 : pool->retain;
+    return neap_pool_bytes_live(pool) + bytes <= most;
+}
+
+/* A busy reader takes a large buf where there is one to be had: fewer reads for as many bytes. */
 static int take_buf(struct neap_reader *r, uint32_t size, struct neap_buf **buf)
 {
     struct neap_pool *pool = r->pool;
     uint64_t large = (uint64_t)BUSY_TIMES * pool->min_size;
     bool larger = r->busy && size < large && large <= NEAP_CLASS_MAX_BYTES && !pool->fixed;
-    uint64_t most = pool->soft && pool->soft < pool->retain ? pool->soft / 2 : pool->retain;
-    bool affordable = neap_pool_bytes_live(pool) + large <= most && !r->account;
-    if (larger && affordable && neap_pool_take(pool, large, buf) == NEAP_OK) return NEAP_OK;
+    if (larger && neap_reader_spare(r, large) && neap_pool_take(pool, large, buf) == NEAP_OK)
+        return NEAP_OK;
     return pool->soft || r->account ? neap_pause_take(r, size, buf)
                                     : neap_pool_take(pool, size, buf);
 }

@@ -83,6 +83,10 @@ int neap_reader_make_room(struct neap_reader *r, uint32_t want, struct neap_room
 void neap_reader_got(struct neap_reader *r, uint32_t n);
 void neap_reader_rest(struct neap_reader *r);
 
+/* May it take more bytes than it must? Not where more than the pool would keep is live: many
+ * connections, or slices that were forgotten, hold no more than they would without. */
+bool neap_reader_spare(const struct neap_reader *r, uint64_t bytes);
+
 /* For who keeps scripts out of it: have something unread, so that it lies at neap_reader_data();
  * drop n of these bytes; have them, n at least 1, as a slice of which the ledger is not told.
  * own: take returns owned, or NULL: there is no memory for it. */

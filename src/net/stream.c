@@ -357,7 +357,8 @@ static int fill(struct neap_reader *r, uint32_t want)
 
 void neap_stream_read_ahead(struct neap_stream *s)
 {
-    if (s->awaits && s->readable && !s->closing) fill(s->reader, s->reader->wanted);
+    if (!s->awaits || !s->readable || s->closing) return;
+    if (neap_reader_spare(s->reader, NEAP_BUF_MIN_BYTES)) fill(s->reader, s->reader->wanted);
 }
 
 /* ---- the life of a stream ---- */

@@ -68,7 +68,7 @@ int neap_stream_writable(const struct neap_stream *s);
 /* Nothing is unread, and the system has said nothing: let it. Returns AGAIN. */
 int neap_stream_await(struct neap_stream *s);
 
-/* Read what has come, if a read waits for it. */
+/* Read what has come, if a read waits for it, and the pool has bufs to spare. */
 void neap_stream_read_ahead(struct neap_stream *s);
 
 /* Send what is queued, now. Returns whether all of it went. */
